@@ -1,0 +1,1 @@
+//! Settings: flags, environment (`KILN_*`), TOML file.

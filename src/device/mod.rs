@@ -1,0 +1,71 @@
+//! The device thread: the only thread that touches `wgpu::Device` and `Queue`, and the handle that everybody else holds.
+//!
+//! It runs [`SliceWork`] slice by slice. Between two slices it takes commands, looks at cancellation and picks the most urgent work.
+
+use crate::job::Priority;
+
+/// What the device thread lends to work that runs on it, for the time of one call.
+pub struct GpuContext<'a> {
+    /// The device.
+    pub device: &'a wgpu::Device,
+    /// Its queue.
+    pub queue: &'a wgpu::Queue,
+    /// Its adapter.
+    pub adapter: &'a crate::gpu_process::protocol::AdapterReport,
+    /// The time one slice should take.
+    pub slice_budget: std::time::Duration,
+}
+
+/// What a slice came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SliceOutcome {
+    /// Call again.
+    More,
+    /// Finished: the work is dropped on the device thread, after its last callback.
+    Done,
+}
+
+/// Work in slices. Created on another thread, moved to the device thread, run and dropped there.
+pub trait SliceWork: Send {
+    /// For logs and labels.
+    fn label(&self) -> &str;
+    /// Class; the lowest runs first at every slice boundary, FIFO within a class.
+    fn priority(&self) -> Priority;
+    /// Runs one bounded slice and returns when the GPU has finished it (two submissions in flight at most).
+    fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError>;
+    /// Called at a slice boundary when somebody wants to see the work so far (see `DeviceHandle::inspect`).
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError>;
+    /// True when it should be dropped without finishing.
+    fn cancelled(&self) -> bool;
+    /// Called once instead of further slices when it was cancelled or failed.
+    fn abandon(&mut self, why: Abandoned);
+}
+
+/// Why work was dropped.
+#[derive(Debug, Clone)]
+pub enum Abandoned {
+    /// `SliceWork::cancelled` said so.
+    Cancelled,
+    /// The device failed.
+    Failed(DeviceError),
+}
+
+/// Faults of the GPU.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeviceError {
+    /// No adapter.
+    #[error("no GPU adapter was found: {0}")]
+    NoAdapter(String),
+    /// Out of device memory.
+    #[error("the GPU ran out of memory: {0}")]
+    OutOfMemory(String),
+    /// Device lost.
+    #[error("the driver lost the GPU device: {0}")]
+    Lost(String),
+    /// It did not answer.
+    #[error("the GPU did not finish within {0} ms")]
+    Timeout(u64),
+    /// A mistake of ours that wgpu's validation found.
+    #[error("the GPU refused the work: {0}")]
+    Validation(String),
+}

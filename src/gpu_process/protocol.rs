@@ -1,0 +1,141 @@
+//! What the front end and the GPU process say to each other over the child's stdin and stdout.
+//!
+//! Frames: u32 little-endian length, then postcard, at most `PIPE_FRAME_BYTES_MAX`. Pictures never travel in frames: they are files
+//! in the spool folder. Specs travel as JSON, since postcard cannot carry untagged enums.
+
+use crate::job::{Failure, JobId, Output, Priority, Progress};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Names an attempt of a task on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskKey {
+    /// The job.
+    pub job: JobId,
+    /// See `Claim::fence`.
+    pub fence: i64,
+}
+
+/// Front end → GPU process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Command {
+    /// Start working on a task. The process loads it while another one is on the device.
+    Run(RunTask),
+    /// Stop; answered by `Reply::Ended` when the GPU is free of it.
+    Cancel(TaskKey),
+    /// Write a picture of the film as it is now to this path (PNG); answered by `Reply::Preview` or, when it is too early, not at all.
+    Preview {
+        /// Which task.
+        task: TaskKey,
+        /// Where to.
+        path: PathBuf,
+    },
+    /// Finish nothing more; exit.
+    Shutdown,
+}
+
+/// See [`Command::Run`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunTask {
+    /// Which.
+    pub task: TaskKey,
+    /// `JobSpec` as JSON.
+    pub spec_json: String,
+    /// Asset reference (`sha256:…`) → local file.
+    pub assets: Vec<(String, PathBuf)>,
+    /// Existing folder for this attempt's outputs.
+    pub output_dir: PathBuf,
+    /// Class: the device thread prefers the lower one at every slice boundary.
+    pub priority: Priority,
+}
+
+/// GPU process → front end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Reply {
+    /// The device is open. First message after start.
+    Ready(AdapterReport),
+    /// The process cannot work at all (no adapter, say). Last message before exit.
+    Fatal {
+        /// A sentence for the operator.
+        message: String,
+    },
+    /// Every `HEARTBEAT_MS`.
+    Heartbeat {
+        /// Milliseconds since the device thread last showed life; 0 when it idles.
+        device_silent_ms: u64,
+        /// Device seconds used since start.
+        gpu_seconds: f64,
+        /// Bytes on the device by the ledger.
+        gpu_bytes: u64,
+    },
+    /// At most 4 a second a task.
+    Progress {
+        /// Which.
+        task: TaskKey,
+        /// How far.
+        progress: Progress,
+    },
+    /// The device is done with this task and could take another (encoding may go on).
+    DeviceFree {
+        /// Which.
+        task: TaskKey,
+    },
+    /// A line for the user.
+    Log {
+        /// Which.
+        task: TaskKey,
+        /// The line.
+        message: String,
+    },
+    /// Answer to `Command::Preview`: the file is complete.
+    Preview {
+        /// Which.
+        task: TaskKey,
+        /// Where.
+        path: PathBuf,
+        /// Samples per pixel in it.
+        samples: u32,
+    },
+    /// The last message about a task.
+    Ended {
+        /// Which.
+        task: TaskKey,
+        /// How.
+        result: TaskEnd,
+    },
+}
+
+/// How a task ended in the GPU process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum TaskEnd {
+    /// Files are written (not yet fsynced) in `output_dir` under their names.
+    Succeeded {
+        /// In order.
+        outputs: Vec<Output>,
+        /// `Job::report` as JSON.
+        report_json: String,
+    },
+    /// After `Command::Cancel`.
+    Cancelled,
+    /// Typed.
+    Failed(Failure),
+}
+
+/// What the adapter is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AdapterReport {
+    /// E.g. `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`.
+    pub backend: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// `cpu`, `integrated`, `discrete`, `virtual`, `other`.
+    pub device_type: String,
+    /// True for llvmpipe, WARP and their like.
+    pub software: bool,
+    /// `max_storage_buffer_binding_size`.
+    pub storage_binding_bytes_max: u64,
+    /// `max_buffer_size`.
+    pub buffer_bytes_max: u64,
+}

@@ -1,0 +1,329 @@
+//! The job document: what a client asks for, typed. A [`JobSpec`] that exists is valid (invariant 6).
+//!
+//! `JobSpec::parse` turns JSON into a spec; every error names the field by JSON pointer, what was found, what was
+//! expected, and for an unknown field the nearest known one.
+
+use crate::job::Priority;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobSpec {
+    /// A path-traced picture of a glTF scene.
+    Scene(SceneSpec),
+}
+
+/// A content-addressed input: `sha256:` and 64 hex digits in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AssetRef(pub String);
+
+/// A picture of a scene. Field meanings and defaults as in `README.md`, "The job document".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SceneSpec {
+    /// The glTF file (GLB, glTF with data URIs, or ZIP).
+    pub scene: AssetSource,
+    /// Animation pose; absent: the file's rest pose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub animation: Option<AnimationSpec>,
+    /// Absent: the file's first camera, else auto-framed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraSpec>,
+    /// Default: preset `studio`.
+    #[serde(default)]
+    pub environment: EnvironmentSpec,
+    /// What primary rays that miss show. Default: the environment.
+    #[serde(default)]
+    pub background: Background,
+    /// Width and height in pixels.
+    #[serde(default = "default_size")]
+    pub size: [u32; 2],
+    /// Samples per pixel.
+    #[serde(default = "default_samples")]
+    pub samples: u32,
+    /// Bounces of a path; 0 shows emission only, 1 adds direct light.
+    #[serde(default = "default_max_bounces")]
+    pub max_bounces: u32,
+    /// Seed of every random decision.
+    #[serde(default)]
+    pub seed: u32,
+    /// Clamp on the luminance of indirect contributions; 0 = off.
+    #[serde(default)]
+    pub clamp_indirect: f32,
+    /// Curve from radiance to display.
+    #[serde(default)]
+    pub tone_map: ToneMap,
+    /// Exposure in stops.
+    #[serde(default)]
+    pub exposure_ev: f32,
+    /// File format and its options.
+    #[serde(default)]
+    pub output: OutputSpec,
+    /// Class in the queue.
+    #[serde(default)]
+    pub priority: Priority,
+    /// The client's own labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+fn default_size() -> [u32; 2] {
+    [1024, 768]
+}
+fn default_samples() -> u32 {
+    256
+}
+fn default_max_bounces() -> u32 {
+    8
+}
+
+/// `{"asset": "sha256:…"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetSource {
+    /// See [`AssetRef`].
+    pub asset: AssetRef,
+}
+
+/// Which animation, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnimationSpec {
+    /// By name or by index; absent: the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<NameOrIndex>,
+    /// Seconds from the clip's start. Finite; clamped to the clip's range per channel, as glTF says.
+    #[serde(default)]
+    pub time_s: f32,
+}
+
+/// Names something in a glTF file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum NameOrIndex {
+    /// From 0.
+    Index(u32),
+    /// The first with this name.
+    Name(String),
+}
+
+/// Where the picture is taken from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CameraSpec {
+    /// One of the file's cameras.
+    Gltf {
+        /// Which.
+        gltf: NameOrIndex,
+    },
+    /// Around the middle of the scene, far enough to see all of it.
+    Orbit {
+        /// How.
+        orbit: Orbit,
+    },
+    /// Free.
+    LookAt(LookAt),
+}
+
+/// See [`CameraSpec::Orbit`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orbit {
+    /// Degrees around +Y; 0 looks from +Z.
+    #[serde(default)]
+    pub azimuth_deg: f32,
+    /// Degrees above the horizon, in (−90, 90).
+    #[serde(default)]
+    pub elevation_deg: f32,
+    /// 1 just fits; 2 is twice as near.
+    #[serde(default = "one")]
+    pub zoom: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+/// See [`CameraSpec::LookAt`]. World space, metres.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookAt {
+    /// Eye.
+    pub position: [f32; 3],
+    /// The point in the middle of the picture; must differ from `position`.
+    pub target: [f32; 3],
+    /// Must not be parallel to the view.
+    #[serde(default = "up")]
+    pub up: [f32; 3],
+    /// Vertical field of view in degrees, in (0, 180).
+    #[serde(default = "fov")]
+    pub fov_y_deg: f32,
+    /// Lens radius in metres; 0 = pinhole.
+    #[serde(default)]
+    pub aperture_radius: f32,
+    /// Metres; absent or 0: the distance to `target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focus_distance: Option<f32>,
+}
+
+fn up() -> [f32; 3] {
+    [0.0, 1.0, 0.0]
+}
+fn fov() -> f32 {
+    40.0
+}
+
+/// The light around the scene.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EnvironmentSpec {
+    /// Built in.
+    Preset(EnvironmentPreset),
+    /// An equirectangular Radiance HDR or EXR picture.
+    Asset(EnvironmentAsset),
+}
+
+impl Default for EnvironmentSpec {
+    fn default() -> Self {
+        Self::Preset(EnvironmentPreset { preset: Preset::Studio, intensity: 1.0, rotation_deg: 0.0 })
+    }
+}
+
+/// See [`EnvironmentSpec::Preset`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentPreset {
+    /// Which.
+    pub preset: Preset,
+    /// Factor on its radiance.
+    #[serde(default = "one")]
+    pub intensity: f32,
+    /// Degrees around +Y.
+    #[serde(default)]
+    pub rotation_deg: f32,
+}
+
+/// See [`EnvironmentSpec::Asset`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentAsset {
+    /// The picture.
+    pub asset: AssetRef,
+    /// Factor on its radiance.
+    #[serde(default = "one")]
+    pub intensity: f32,
+    /// Degrees around +Y.
+    #[serde(default)]
+    pub rotation_deg: f32,
+}
+
+/// Built-in environments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Soft boxes in a grey room.
+    Studio,
+    /// Clear sky with a sun.
+    Sky,
+    /// Radiance 1 everywhere.
+    White,
+    /// No light.
+    Black,
+}
+
+/// What primary rays that miss the scene show: `"environment"`, `"transparent"` or `"#rrggbb"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Background {
+    /// The environment itself.
+    #[default]
+    Environment,
+    /// Alpha 0.
+    Transparent,
+    /// sRGB.
+    Color([u8; 3]),
+}
+
+/// Curve from scene-linear radiance to display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToneMap {
+    /// Khronos PBR Neutral.
+    #[default]
+    Neutral,
+    /// None: clipped at 1.
+    Linear,
+}
+
+/// File format of a still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// 8 or 16 bits a channel.
+    #[default]
+    Png,
+    /// 8 bits, no alpha.
+    Jpeg,
+    /// Lossless.
+    Webp,
+    /// 32-bit float, scene-linear, no tone map.
+    Exr,
+}
+
+/// File format and its options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// See [`Format`].
+    #[serde(default)]
+    pub format: Format,
+    /// 8 or 16 (PNG only).
+    #[serde(default = "eight")]
+    pub bit_depth: u8,
+    /// 1 to 100 (JPEG only).
+    #[serde(default = "ninety")]
+    pub quality: u8,
+}
+
+impl Default for OutputSpec {
+    fn default() -> Self {
+        Self { format: Format::Png, bit_depth: 8, quality: 90 }
+    }
+}
+
+fn eight() -> u8 {
+    8
+}
+fn ninety() -> u8 {
+    90
+}
+
+impl Serialize for Background {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Environment => serializer.serialize_str("environment"),
+            Self::Transparent => serializer.serialize_str("transparent"),
+            Self::Color([r, g, b]) => serializer.serialize_str(&format!("#{r:02x}{g:02x}{b:02x}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Background {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let invalid = || {
+            serde::de::Error::custom(format!("found \"{text}\", expected \"environment\", \"transparent\" or \"#rrggbb\""))
+        };
+        match text.as_str() {
+            "environment" => Ok(Self::Environment),
+            "transparent" => Ok(Self::Transparent),
+            _ => {
+                let digits = text.strip_prefix('#').filter(|d| d.len() == 6).ok_or_else(invalid)?;
+                let rgb = u32::from_str_radix(digits, 16).map_err(|_| invalid())?;
+                Ok(Self::Color([(rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8]))
+            }
+        }
+    }
+}

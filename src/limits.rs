@@ -1,0 +1,70 @@
+//! Every bound of the service, with its unit in its name.
+//!
+//! A bound is named `THING_UNIT_MAX` (or `_MIN`). Nothing in Kiln grows without one of these.
+
+/// Bytes in one request body (an upload streams to disk, so this bounds disk, not memory).
+pub const UPLOAD_BYTES_MAX: u64 = 4 << 30;
+/// Bytes in a JSON body or in the `job` field of a multipart body.
+pub const JOB_JSON_BYTES_MAX: usize = 1 << 20;
+/// Files in a ZIP archive that holds a scene.
+pub const ZIP_ENTRIES_MAX: usize = 10_000;
+/// Bytes that all files of a ZIP archive may unpack to.
+pub const ZIP_UNPACKED_BYTES_MAX: u64 = 8 << 30;
+/// Width or height of a picture, in pixels.
+pub const IMAGE_SIDE_PIXELS_MAX: u32 = 16_384;
+/// Pixels in one picture.
+pub const IMAGE_PIXELS_MAX: u64 = 64 << 20;
+/// Samples per pixel of one job.
+pub const SAMPLES_MAX: u32 = 65_536;
+/// Bounces of one path.
+pub const BOUNCES_MAX: u32 = 64;
+/// Triangles in one scene, over all meshes (each counted once, however often it is instanced).
+pub const TRIANGLES_MAX: u64 = 50_000_000;
+/// Instances in one scene.
+pub const INSTANCES_MAX: u64 = 4_000_000;
+/// Nodes in one glTF file.
+pub const NODES_MAX: usize = 4_000_000;
+/// Texels in one scene, over all images, base level only.
+pub const TEXELS_MAX: u64 = 512 << 20;
+/// Width or height of one texture image.
+pub const TEXTURE_SIDE_TEXELS_MAX: u32 = 16_384;
+/// Bytes of one label key or value.
+pub const LABEL_BYTES_MAX: usize = 256;
+/// Labels on one job.
+pub const LABELS_MAX: usize = 32;
+/// Seconds that `Prefer: wait=N` may hold an answer.
+pub const WAIT_SECONDS_MAX: u64 = 300;
+/// Jobs answered in one page of a list.
+pub const LIST_JOBS_MAX: u32 = 200;
+/// Jobs that may be queued at once, over all clients.
+pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
+/// Operations waiting for the store's writer.
+pub const STORE_OPERATIONS_QUEUED_MAX: usize = 4096;
+/// Operations committed in one transaction of the store's writer.
+pub const STORE_GROUP_OPERATIONS_MAX: usize = 256;
+/// Bytes of one frame on the pipe between the front end and the GPU process.
+pub const PIPE_FRAME_BYTES_MAX: usize = 4 << 20;
+/// Frames waiting to be written to the pipe.
+pub const PIPE_FRAMES_QUEUED_MAX: usize = 256;
+/// Commands waiting for the device thread.
+pub const DEVICE_COMMANDS_QUEUED_MAX: usize = 64;
+/// Milliseconds that one slice should take on a real GPU.
+pub const SLICE_MS_GPU: u64 = 30;
+/// Milliseconds that one slice should take on a software adapter.
+pub const SLICE_MS_SOFTWARE: u64 = 150;
+/// Milliseconds without a sign of life from a busy device thread, after which the GPU process is killed.
+pub const DEVICE_HANG_MS: u64 = 20_000;
+/// Milliseconds between heartbeats of the GPU process.
+pub const HEARTBEAT_MS: u64 = 500;
+/// Milliseconds a lease lasts, and between its renewals.
+pub const LEASE_MS: i64 = 15_000;
+/// See [`LEASE_MS`].
+pub const LEASE_RENEW_MS: u64 = 5_000;
+/// Attempts of one task before it is failed.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// Deaths of the GPU process that one task may cause before it is quarantined.
+pub const GPU_PROCESS_DEATHS_MAX: u32 = 2;
+/// Events kept in memory for one subscriber before it is told to resume from the store.
+pub const EVENTS_BUFFERED_MAX: usize = 256;
+/// Event streams open at once.
+pub const EVENT_STREAMS_MAX: usize = 4096;

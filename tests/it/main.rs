@@ -1,0 +1,17 @@
+//! The integration tests: one binary, a module a subject.
+
+mod bad_input;
+mod blob;
+mod bsdf;
+mod bvh;
+mod gpu;
+mod http;
+mod image;
+mod layout;
+mod lights;
+mod process;
+mod render;
+mod sampler;
+mod scene;
+mod spec;
+mod store;
