@@ -68,3 +68,9 @@ pub const GPU_PROCESS_DEATHS_MAX: u32 = 2;
 pub const EVENTS_BUFFERED_MAX: usize = 256;
 /// Event streams open at once.
 pub const EVENT_STREAMS_MAX: usize = 4096;
+/// Events kept in memory for one live subscriber of one job; past it the subscriber resumes from the store.
+pub const HUB_EVENTS_BUFFERED_MAX: usize = 64;
+/// Previews of one job that may be asked for at once.
+pub const HUB_PREVIEWS_QUEUED_MAX: usize = 8;
+/// Milliseconds that a preview is waited for.
+pub const PREVIEW_WAIT_MS: u64 = 2_000;
