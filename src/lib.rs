@@ -6,7 +6,6 @@
 //! [`device`] runs [`path_trace`] slice by slice → [`image`] encodes → [`dispatch`] commits through
 //! [`blob`] and [`store`] → [`http`] serves the picture.
 
-
 pub mod blob;
 pub mod cli;
 pub mod config;
@@ -18,5 +17,6 @@ pub mod image;
 pub mod job;
 pub mod limits;
 pub mod path_trace;
+pub mod sample_scenes;
 pub mod scene;
 pub mod store;

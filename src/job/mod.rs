@@ -121,7 +121,9 @@ impl FailureReason {
     pub fn disposition(self) -> Disposition {
         match self {
             Self::InvalidScene | Self::ShaderError | Self::LimitExceeded | Self::Quarantined => Disposition::Fail,
-            Self::OutOfMemory | Self::GpuTimeout | Self::DeviceLost | Self::WorkerLost | Self::Internal => Disposition::Retry,
+            Self::OutOfMemory | Self::GpuTimeout | Self::DeviceLost | Self::WorkerLost | Self::Internal => {
+                Disposition::Retry
+            }
         }
     }
 }

@@ -314,7 +314,9 @@ impl<'de> Deserialize<'de> for Background {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let invalid = || {
-            serde::de::Error::custom(format!("found \"{text}\", expected \"environment\", \"transparent\" or \"#rrggbb\""))
+            serde::de::Error::custom(format!(
+                "found \"{text}\", expected \"environment\", \"transparent\" or \"#rrggbb\""
+            ))
         };
         match text.as_str() {
             "environment" => Ok(Self::Environment),

@@ -115,7 +115,9 @@ pub enum StoreError {
     #[error("the data folder {0} is in use by another kiln server")]
     InUse(String),
     /// Its schema is from a newer version.
-    #[error("the store was written by a newer version of kiln (schema {found}, this version knows {known}); use that version")]
+    #[error(
+        "the store was written by a newer version of kiln (schema {found}, this version knows {known}); use that version"
+    )]
     Newer {
         /// In the store.
         found: i64,

@@ -1,0 +1,38 @@
+# Two commands for a fresh Debian or Ubuntu machine with Rust, git and make: `make demo` and `make test`.
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo serve test setup lint docs bench
+
+help:
+	@echo 'make demo    build, start a server, render a sample scene over HTTP into demo.png, stop'
+	@echo 'make serve   run the service on http://127.0.0.1:8080'
+	@echo 'make test    run all tests'
+	@echo 'make bench   measure the shader path (criterion)'
+
+# Installs a software Vulkan driver where there is no Vulkan adapter at all.
+setup:
+	@tests/setup.sh
+
+demo:
+	@tests/setup.sh curl
+	$(CARGO) build --release --locked --bin kiln
+	@tests/demo.sh target/release/kiln demo.png
+
+serve: setup
+	$(CARGO) build --release --locked --bin kiln
+	target/release/kiln serve
+
+test: setup
+	KILN_REQUIRE_GPU=1 $(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+bench: setup
+	$(CARGO) bench --locked
