@@ -1,1 +1,242 @@
-//! Settings: flags, environment (`KILN_*`), TOML file.
+//! Settings of `kiln serve`: flags, environment (`KILN_*`), TOML file, defaults, in this order.
+//!
+//! [`ServeArgs`] is what the command line and the environment said; [`ServeArgs::resolve`] reads the file, fills in the
+//! defaults and answers a [`ServeConfig`], which is all that the rest of the program sees. Runs once, at the start.
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Address that is listened on where nothing else is said.
+pub const ADDR_DEFAULT: &str = "127.0.0.1:8080";
+
+/// What the command line and the environment said about `kiln serve`. A flag wins over its variable.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ServeArgs {
+    /// Address to listen on, as HOST:PORT; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "KILN_ADDR", value_name = "HOST:PORT")]
+    pub addr: Option<String>,
+    /// Folder of the store and the blobs [default: the user's data folder]
+    #[arg(long, env = "KILN_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Adapter to render on: auto, none, in-process, a number or a part of a name [default: auto]
+    #[arg(long, env = "KILN_GPU", value_name = "auto|INDEX|NAME|none|in-process")]
+    pub gpu: Option<GpuChoice>,
+    /// TOML file with the same settings (addr, data, gpu, insecure_no_auth, upload_bytes_max)
+    #[arg(long, env = "KILN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Let anybody who can reach the address use the service
+    #[arg(long, env = "KILN_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub insecure_no_auth: Option<bool>,
+    /// Bytes of the largest upload that is accepted [default: 4 GiB]
+    #[arg(long, env = "KILN_UPLOAD_BYTES_MAX", value_name = "BYTES")]
+    pub upload_bytes_max: Option<u64>,
+}
+
+/// Settings of `kiln serve`, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// HOST:PORT to listen on; port 0 takes a free one.
+    pub addr: String,
+    /// Folder of the store and the blobs; made where it is missing.
+    pub data: PathBuf,
+    /// See [`GpuChoice`].
+    pub gpu: GpuChoice,
+    /// True: an address that others can reach is allowed although there are no keys.
+    pub insecure_no_auth: bool,
+    /// Bytes of the largest upload, at most [`crate::limits::UPLOAD_BYTES_MAX`].
+    pub upload_bytes_max: u64,
+}
+
+/// Which adapter renders.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum GpuChoice {
+    /// The fastest one there is.
+    #[default]
+    Auto,
+    /// None: jobs are accepted and wait.
+    None,
+    /// The fastest one, with the device thread in the front end's own process, for debugging.
+    InProcess,
+    /// By its number in the list of `kiln doctor`, from 0.
+    Index(usize),
+    /// The first whose name contains this text, in any case.
+    Name(String),
+}
+
+impl FromStr for GpuChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "" => Err("found nothing, expected auto, none, in-process, a number or a part of an adapter's name".into()),
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            "in-process" => Ok(Self::InProcess),
+            other => Ok(other.parse().map_or_else(|_| Self::Name(other.to_owned()), Self::Index)),
+        }
+    }
+}
+
+impl std::fmt::Display for GpuChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::None => f.write_str("none"),
+            Self::InProcess => f.write_str("in-process"),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why there is no [`ServeConfig`]. A mistake of usage: exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or a value has the wrong type.
+    #[error("the configuration file {path} is wrong: {message}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where, what was found, what was expected.
+        message: String,
+    },
+    /// It names a setting that there is not.
+    #[error("the configuration file {path} sets \"{key}\", which is no setting{hint}")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The nearest known one, or all of them.
+        hint: String,
+    },
+    /// No environment variable says where a user's data belongs.
+    #[error("no home folder is known, so there is no default data folder: give one with --data DIR or KILN_DATA")]
+    NoDataDir,
+    /// A number is out of its range.
+    #[error("{name} is {found}, expected a number from 1 to {max}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        found: u64,
+        /// The largest allowed.
+        max: u64,
+    },
+}
+
+/// The file: every setting may be missing.
+#[derive(Debug, Default, Deserialize)]
+struct ConfigFile {
+    addr: Option<String>,
+    data: Option<PathBuf>,
+    gpu: Option<GpuInFile>,
+    insecure_no_auth: Option<bool>,
+    upload_bytes_max: Option<u64>,
+}
+
+const FILE_KEYS: [&str; 5] = ["addr", "data", "gpu", "insecure_no_auth", "upload_bytes_max"];
+
+/// `gpu = 1` and `gpu = "auto"` both read well.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum GpuInFile {
+    Index(usize),
+    Text(String),
+}
+
+impl ServeArgs {
+    /// Reads the file, if one is named, and fills in the defaults.
+    pub fn resolve(self) -> Result<ServeConfig, ConfigError> {
+        let file = match &self.config {
+            Some(path) => read_file(path)?,
+            None => ConfigFile::default(),
+        };
+        let gpu_in_file = match file.gpu {
+            Some(GpuInFile::Index(index)) => Some(GpuChoice::Index(index)),
+            Some(GpuInFile::Text(text)) => Some(text.parse().map_err(|message| ConfigError::Malformed {
+                path: self.config.clone().unwrap_or_default(),
+                message: format!("gpu: {message}"),
+            })?),
+            None => None,
+        };
+        let data = match self.data.or(file.data) {
+            Some(data) => data,
+            None => default_data_dir(|name| std::env::var_os(name)).ok_or(ConfigError::NoDataDir)?,
+        };
+        let upload_bytes_max =
+            self.upload_bytes_max.or(file.upload_bytes_max).unwrap_or(crate::limits::UPLOAD_BYTES_MAX);
+        if !(1..=crate::limits::UPLOAD_BYTES_MAX).contains(&upload_bytes_max) {
+            return Err(ConfigError::OutOfRange {
+                name: "upload_bytes_max",
+                found: upload_bytes_max,
+                max: crate::limits::UPLOAD_BYTES_MAX,
+            });
+        }
+        Ok(ServeConfig {
+            addr: self.addr.or(file.addr).unwrap_or_else(|| ADDR_DEFAULT.to_owned()),
+            data,
+            gpu: self.gpu.or(gpu_in_file).unwrap_or_default(),
+            insecure_no_auth: self.insecure_no_auth.or(file.insecure_no_auth).unwrap_or(false),
+            upload_bytes_max,
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let malformed = |error: toml::de::Error| ConfigError::Malformed {
+        path: path.to_owned(),
+        message: match error.span() {
+            Some(span) => {
+                let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+                format!("line {line}: {}", error.message())
+            }
+            None => error.message().to_owned(),
+        },
+    };
+    let table: toml::Table = toml::from_str(&text).map_err(malformed)?;
+    if let Some(key) = table.keys().find(|key| !FILE_KEYS.contains(&key.as_str())) {
+        let hint = match nearest(key, &FILE_KEYS) {
+            Some(known) => format!("; did you mean \"{known}\"?"),
+            None => format!("; the settings are {}", FILE_KEYS.join(", ")),
+        };
+        return Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone(), hint });
+    }
+    toml::from_str(&text).map_err(malformed)
+}
+
+/// The known word that a misspelt one was most likely meant to be; `None` where none is near.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), candidate), *candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Where a user's data belongs: the XDG base directory specification on Linux, Apple's and Microsoft's conventions elsewhere.
+/// `var` reads an environment variable.
+pub fn default_data_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+    // The XDG specification says that a relative path is to be ignored.
+    let folder = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = if cfg!(target_os = "macos") {
+        folder("HOME")?.join("Library/Application Support")
+    } else if cfg!(windows) {
+        folder("LOCALAPPDATA")?
+    } else {
+        folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")))?
+    };
+    Some(base.join("kiln"))
+}

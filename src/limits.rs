@@ -6,6 +6,30 @@
 pub const UPLOAD_BYTES_MAX: u64 = 4 << 30;
 /// Bytes in a JSON body or in the `job` field of a multipart body.
 pub const JOB_JSON_BYTES_MAX: usize = 1 << 20;
+/// Uploads that stream to disk at once.
+pub const UPLOADS_MAX: usize = 64;
+/// Seconds that a request body may pause between two chunks.
+pub const BODY_IDLE_SECONDS_MAX: u64 = 30;
+/// Bytes a second below which a request body is given up, once it has lasted `BODY_GRACE_SECONDS`.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// See [`BODY_BYTES_PER_SECOND_MIN`].
+pub const BODY_GRACE_SECONDS: u64 = 60;
+/// Seconds in which the head of a request must arrive.
+pub const HEAD_SECONDS_MAX: u64 = 15;
+/// Bytes of the head of a request, and of one connection's read buffer.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Header fields of one request.
+pub const HEADERS_MAX: usize = 100;
+/// Connections open at once.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Seconds that open requests get to finish when the server is told to stop.
+pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
+/// Bytes of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Conversions of a finished picture to another format that run at once.
+pub const CONVERSIONS_MAX: usize = 2;
+/// Bytes of a finished picture that can be converted to another format.
+pub const CONVERSION_BYTES_MAX: u64 = 256 << 20;
 /// Files in a ZIP archive that holds a scene.
 pub const ZIP_ENTRIES_MAX: usize = 10_000;
 /// Bytes that all files of a ZIP archive may unpack to.
@@ -36,6 +60,14 @@ pub const LABELS_MAX: usize = 32;
 pub const WAIT_SECONDS_MAX: u64 = 300;
 /// Jobs answered in one page of a list.
 pub const LIST_JOBS_MAX: u32 = 200;
+/// Jobs answered in one page of a list where the client does not say.
+pub const LIST_JOBS_DEFAULT: u32 = 50;
+/// Events answered in one page, and read from the store at once.
+pub const EVENTS_PAGE_MAX: u32 = 200;
+/// Seconds between the comments that keep an event stream alive.
+pub const EVENT_COMMENT_SECONDS: u64 = 15;
+/// Milliseconds between two progress events of one stream.
+pub const PROGRESS_EVENT_MS_MIN: u64 = 250;
 /// Jobs that may be queued at once, over all clients.
 pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
 /// Operations waiting for the store's writer.
