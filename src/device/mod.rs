@@ -2,19 +2,20 @@
 //!
 //! It runs [`SliceWork`] slice by slice. Between two slices it takes commands, looks at cancellation and picks the most urgent work.
 
-use crate::job::Priority;
+mod adapter;
+mod context;
+mod fault;
+mod kernels;
+mod memory;
+mod thread;
 
-/// What the device thread lends to work that runs on it, for the time of one call.
-pub struct GpuContext<'a> {
-    /// The device.
-    pub device: &'a wgpu::Device,
-    /// Its queue.
-    pub queue: &'a wgpu::Queue,
-    /// Its adapter.
-    pub adapter: &'a crate::gpu_process::protocol::AdapterReport,
-    /// The time one slice should take.
-    pub slice_budget: std::time::Duration,
-}
+pub use adapter::{AdapterSelector, adapters};
+pub use context::GpuContext;
+pub use kernels::{Kernel, KernelKey, KernelSource, Kernels};
+pub use memory::{GpuBuffer, MemoryLedger};
+pub use thread::{DeviceHandle, DeviceThread, WorkId};
+
+use crate::job::Priority;
 
 /// What a slice came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +34,7 @@ pub trait SliceWork: Send {
     fn priority(&self) -> Priority;
     /// Runs one bounded slice and returns when the GPU has finished it (two submissions in flight at most).
     fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError>;
-    /// Called at a slice boundary when somebody wants to see the work so far (see `DeviceHandle::inspect`).
+    /// Called at a slice boundary when somebody wants to see the work so far (see [`DeviceHandle::preview`]).
     fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError>;
     /// True when it should be dropped without finishing.
     fn cancelled(&self) -> bool;
@@ -51,7 +52,7 @@ pub enum Abandoned {
 }
 
 /// Faults of the GPU.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DeviceError {
     /// No adapter.
     #[error("no GPU adapter was found: {0}")]
@@ -68,4 +69,7 @@ pub enum DeviceError {
     /// A mistake of ours that wgpu's validation found.
     #[error("the GPU refused the work: {0}")]
     Validation(String),
+    /// The device thread has ended, or the work itself panicked on it.
+    #[error("the work on the device thread stopped: {0}")]
+    Stopped(String),
 }

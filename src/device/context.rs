@@ -1,0 +1,211 @@
+//! What work may do with the device, with every fault typed.
+
+use super::{DeviceError, GpuBuffer, Kernel, KernelSource, Kernels, MemoryLedger, fault};
+use crate::gpu_process::protocol::AdapterReport;
+use crate::limits;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What the device thread lends to work that runs on it, for the time of one call.
+pub struct GpuContext<'a> {
+    /// The device.
+    pub device: &'a wgpu::Device,
+    /// Its queue.
+    pub queue: &'a wgpu::Queue,
+    /// Its adapter.
+    pub adapter: &'a AdapterReport,
+    /// Its limits.
+    pub limits: &'a wgpu::Limits,
+    /// The time one slice should take.
+    pub slice_budget: Duration,
+    /// Bytes on the device.
+    pub memory: &'a MemoryLedger,
+    /// Compiled kernels.
+    pub kernels: &'a Kernels,
+    /// The device thread's sign of life.
+    pub(super) pulse: &'a Pulse,
+}
+
+impl GpuContext<'_> {
+    /// Shows life. Call it in long host-side work (packing a large scene, say), or the supervisor takes it for a hang.
+    pub fn alive(&self) {
+        self.pulse.beat();
+    }
+
+    /// Creates a zeroed buffer that the ledger knows.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] when it exceeds what the adapter allows or has.
+    pub fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<GpuBuffer, DeviceError> {
+        // A binding may not be empty, and copies go by four bytes.
+        let bytes = bytes.max(16).next_multiple_of(16);
+        if bytes > self.limits.max_buffer_size {
+            return Err(DeviceError::OutOfMemory(format!(
+                "buffer `{label}` needs {bytes} bytes, and this adapter allows {} in one buffer",
+                self.limits.max_buffer_size
+            )));
+        }
+        if usage.contains(wgpu::BufferUsages::STORAGE) && bytes > self.limits.max_storage_buffer_binding_size {
+            return Err(DeviceError::OutOfMemory(format!(
+                "buffer `{label}` needs {bytes} bytes, and this adapter binds at most {} at once",
+                self.limits.max_storage_buffer_binding_size
+            )));
+        }
+        let out_of_memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        let refused = pollster::block_on(validation.pop());
+        let full = pollster::block_on(out_of_memory.pop());
+        match full.or(refused) {
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(DeviceError::OutOfMemory(format!("buffer `{label}` of {bytes} bytes could not be allocated")))
+            }
+            Some(error) => Err(fault::from_wgpu(error)),
+            None => Ok(self.memory.enter(buffer, label)),
+        }
+    }
+
+    /// Creates a storage buffer with these contents. An empty slice gives a small zeroed buffer, since a binding may not be empty.
+    ///
+    /// # Errors
+    /// As [`GpuContext::buffer`].
+    pub fn storage<T: bytemuck::NoUninit>(&self, label: &str, contents: &[T]) -> Result<GpuBuffer, DeviceError> {
+        let bytes: &[u8] = bytemuck::cast_slice(contents);
+        let least = size_of::<T>().max(16) as u64;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let buffer = self.buffer(label, (bytes.len() as u64).max(least), usage)?;
+        // In pieces, so that the staging memory stays small and the thread keeps showing life.
+        const PIECE_BYTES: usize = 16 << 20;
+        for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+            self.write(&buffer, (i * PIECE_BYTES) as u64, piece);
+            if bytes.len() > PIECE_BYTES {
+                let index = self.queue.submit([]);
+                self.wait(index)?;
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// Queues a write. `bytes` may have any length: a tail shorter than a word is padded with zeros.
+    pub fn write(&self, buffer: &GpuBuffer, offset: u64, bytes: &[u8]) {
+        let whole = bytes.len() / 4 * 4;
+        if whole > 0 {
+            self.queue.write_buffer(buffer, offset, &bytes[..whole]);
+        }
+        if whole < bytes.len() {
+            let mut tail = [0; 4];
+            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.queue.write_buffer(buffer, offset + whole as u64, &tail);
+        }
+    }
+
+    /// Compiles a variant of a kernel, or finds it compiled.
+    ///
+    /// # Errors
+    /// [`DeviceError::Validation`] when the WGSL and the layout do not fit.
+    pub fn kernel(
+        &self,
+        source: KernelSource,
+        constants: &[(u16, u32)],
+        layout: &wgpu::PipelineLayout,
+    ) -> Result<Rc<Kernel>, DeviceError> {
+        self.alive();
+        let kernel = self.kernels.get(self.device, source, constants, layout);
+        self.alive();
+        kernel
+    }
+
+    /// Waits until the GPU has finished a submission.
+    ///
+    /// # Errors
+    /// [`DeviceError::Timeout`] after [`limits::DEVICE_HANG_MS`].
+    pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), DeviceError> {
+        let poll = wgpu::PollType::Wait {
+            submission_index: Some(submission),
+            timeout: Some(Duration::from_millis(limits::DEVICE_HANG_MS)),
+        };
+        let polled = self.device.poll(poll);
+        match polled {
+            Ok(_) => {
+                self.alive();
+                Ok(())
+            }
+            Err(wgpu::PollError::Timeout) => Err(DeviceError::Timeout(limits::DEVICE_HANG_MS)),
+            Err(error) => Err(DeviceError::Validation(error.to_string())),
+        }
+    }
+
+    /// Copies the start of a buffer to the host.
+    ///
+    /// # Errors
+    /// As [`GpuContext::buffer`] and [`GpuContext::wait`].
+    pub fn read<T: bytemuck::AnyBitPattern>(&self, buffer: &GpuBuffer, count: usize) -> Result<Vec<T>, DeviceError> {
+        let bytes = (count * size_of::<T>()) as u64;
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        let readback = self.buffer("readback", bytes, usage)?;
+        let mut encoder =
+            self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
+        encoder.copy_buffer_to_buffer(buffer, 0, &readback, 0, bytes);
+        let submission = self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let slice = readback.slice(..bytes);
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver outlives the wait below; when that timed out, nobody is interested any more.
+            let _ = sender.try_send(result);
+        });
+        self.wait(submission)?;
+        match receiver.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(DeviceError::Lost(format!("readback failed: {error}"))),
+            Err(_) => return Err(DeviceError::Lost("readback did not complete with its submission".to_owned())),
+        }
+        let view = slice.get_mapped_range().map_err(|error| DeviceError::Lost(format!("readback failed: {error}")))?;
+        let values = view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
+        drop(view);
+        readback.unmap();
+        Ok(values)
+    }
+}
+
+/// When the device thread last showed life, readable from any thread.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    start: Instant,
+    /// Milliseconds from `start`, plus one; 0 while idle.
+    last_beat: AtomicU64,
+}
+
+impl Pulse {
+    pub fn new() -> Self {
+        Self { start: Instant::now(), last_beat: AtomicU64::new(0) }
+    }
+
+    pub fn beat(&self) {
+        self.last_beat.store(self.now_ms() + 1, Ordering::Relaxed);
+    }
+
+    pub fn idle(&self) {
+        self.last_beat.store(0, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the last beat; 0 while idle.
+    pub fn silent_ms(&self) -> u64 {
+        match self.last_beat.load(Ordering::Relaxed) {
+            0 => 0,
+            beat => (self.now_ms() + 1).saturating_sub(beat),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+}

@@ -1,0 +1,319 @@
+//! The device thread itself, and the handle to it.
+//!
+//! One thread, `kiln-device`, opens the device and keeps it until it is told to stop. While it has no work it blocks on its
+//! channel; while it has, it looks at the channel between two slices.
+
+use super::adapter::{self, AdapterSelector, OpenDevice};
+use super::context::Pulse;
+use super::fault::{self, Faults};
+use super::{Abandoned, DeviceError, GpuContext, Kernels, MemoryLedger, SliceOutcome, SliceWork};
+use crate::gpu_process::protocol::AdapterReport;
+use crate::limits;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Names work on the device thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkId(u64);
+
+enum Command {
+    Submit(WorkId, Box<dyn SliceWork>),
+    Preview(WorkId),
+    Shutdown,
+}
+
+/// What the thread tells the others without being asked.
+struct Shared {
+    report: AdapterReport,
+    pulse: Pulse,
+    memory: MemoryLedger,
+    gpu_nanoseconds: AtomicU64,
+    next_id: AtomicU64,
+}
+
+/// The way to the device thread. Clones share it.
+#[derive(Clone)]
+pub struct DeviceHandle {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// Owns the device thread.
+pub struct DeviceThread {
+    commands: Sender<Command>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl DeviceThread {
+    /// Starts the thread and opens the device on it.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoAdapter`] when nothing fits `select` or it does not open.
+    pub fn spawn(select: &AdapterSelector) -> Result<(Self, DeviceHandle), DeviceError> {
+        let (commands, inbox) = bounded(limits::DEVICE_COMMANDS_QUEUED_MAX);
+        let (opened, wait_opened) = bounded(1);
+        let select = select.clone();
+        let thread = std::thread::Builder::new()
+            .name("kiln-device".to_owned())
+            // The shader compiler recurses deeply.
+            .stack_size(16 << 20)
+            .spawn(move || {
+                let device = match catch_unwind(|| adapter::open(&select)) {
+                    Ok(Ok(device)) => device,
+                    Ok(Err(error)) => {
+                        let _ = opened.send(Err(error));
+                        return;
+                    }
+                    Err(panic) => {
+                        let _ = opened.send(Err(DeviceError::NoAdapter(panic_text(panic.as_ref()))));
+                        return;
+                    }
+                };
+                let shared = Arc::new(Shared {
+                    report: device.report.clone(),
+                    pulse: Pulse::new(),
+                    memory: MemoryLedger::default(),
+                    gpu_nanoseconds: AtomicU64::new(0),
+                    next_id: AtomicU64::new(0),
+                });
+                if opened.send(Ok(Arc::clone(&shared))).is_ok() {
+                    Runner::new(device, shared).run(&inbox);
+                }
+            })
+            .map_err(|error| DeviceError::NoAdapter(format!("the device thread did not start: {error}")))?;
+        let shared = wait_opened
+            .recv()
+            .unwrap_or_else(|_| Err(DeviceError::NoAdapter("the device thread ended while opening".to_owned())))?;
+        let handle = DeviceHandle { commands: commands.clone(), shared };
+        Ok((Self { commands, thread: Some(thread) }, handle))
+    }
+
+    /// Abandons all work, closes the device and waits for the thread.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // An error here means that the thread is gone already.
+            let _ = self.commands.send(Command::Shutdown);
+            if thread.join().is_err() {
+                tracing::error!("the device thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for DeviceThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl DeviceHandle {
+    /// What the adapter is.
+    pub fn report(&self) -> &AdapterReport {
+        &self.shared.report
+    }
+
+    /// Hands work to the device thread. Blocks while [`limits::DEVICE_COMMANDS_QUEUED_MAX`] commands wait.
+    ///
+    /// # Errors
+    /// [`DeviceError::Stopped`] when the thread has ended, [`DeviceError::Timeout`] when it takes no commands.
+    pub fn submit(&self, work: Box<dyn SliceWork>) -> Result<WorkId, DeviceError> {
+        let id = WorkId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let patience = Duration::from_millis(limits::DEVICE_HANG_MS);
+        self.commands.send_timeout(Command::Submit(id, work), patience).map_err(|error| match error {
+            crossbeam_channel::SendTimeoutError::Timeout(_) => DeviceError::Timeout(limits::DEVICE_HANG_MS),
+            crossbeam_channel::SendTimeoutError::Disconnected(_) => {
+                DeviceError::Stopped("the device thread has ended".to_owned())
+            }
+        })?;
+        Ok(id)
+    }
+
+    /// Asks for a look at the work so far; a courtesy, so it is dropped when the thread is too busy to take it.
+    pub fn preview(&self, id: WorkId) {
+        if let Err(TrySendError::Full(_)) = self.commands.try_send(Command::Preview(id)) {
+            tracing::debug!("a preview was dropped: the device thread's channel is full");
+        }
+    }
+
+    /// Milliseconds since the device thread last showed life; 0 while it idles.
+    pub fn silent_ms(&self) -> u64 {
+        self.shared.pulse.silent_ms()
+    }
+
+    /// Seconds of slices since the start.
+    pub fn gpu_seconds(&self) -> f64 {
+        self.shared.gpu_nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    /// Bytes on the device by the ledger.
+    pub fn gpu_bytes(&self) -> u64 {
+        self.shared.memory.total_bytes()
+    }
+
+    /// Bytes on the device by label.
+    pub fn memory(&self) -> &MemoryLedger {
+        &self.shared.memory
+    }
+}
+
+struct Entry {
+    id: WorkId,
+    work: Box<dyn SliceWork>,
+    preview_wanted: bool,
+}
+
+struct Runner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: wgpu::Limits,
+    faults: Faults,
+    kernels: Kernels,
+    shared: Arc<Shared>,
+    works: Vec<Entry>,
+    slice_budget: Duration,
+}
+
+impl Runner {
+    fn new(open: OpenDevice, shared: Arc<Shared>) -> Self {
+        let slice_ms = if open.report.software { limits::SLICE_MS_SOFTWARE } else { limits::SLICE_MS_GPU };
+        Self {
+            faults: Faults::install(&open.device),
+            limits: open.device.limits(),
+            device: open.device,
+            queue: open.queue,
+            kernels: Kernels::default(),
+            shared,
+            works: Vec::new(),
+            slice_budget: Duration::from_millis(slice_ms),
+        }
+    }
+
+    fn run(&mut self, inbox: &Receiver<Command>) {
+        loop {
+            if self.works.is_empty() {
+                self.shared.pulse.idle();
+                match inbox.recv() {
+                    Ok(Command::Shutdown) | Err(_) => break,
+                    Ok(command) => self.take(command),
+                }
+            }
+            self.shared.pulse.beat();
+            let mut stop = false;
+            while let Ok(command) = inbox.try_recv() {
+                match command {
+                    Command::Shutdown => stop = true,
+                    command => self.take(command),
+                }
+            }
+            if stop {
+                break;
+            }
+            self.drop_cancelled();
+            self.run_most_urgent();
+        }
+        for mut entry in std::mem::take(&mut self.works) {
+            abandon(entry.work.as_mut(), Abandoned::Cancelled);
+        }
+        self.shared.pulse.idle();
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Submit(id, work) => self.works.push(Entry { id, work, preview_wanted: false }),
+            Command::Preview(id) => {
+                if let Some(entry) = self.works.iter_mut().find(|entry| entry.id == id) {
+                    entry.preview_wanted = true;
+                }
+            }
+            Command::Shutdown => {}
+        }
+    }
+
+    /// Work that waits is dropped as soon as it is cancelled, not when its turn comes.
+    fn drop_cancelled(&mut self) {
+        let mut i = 0;
+        while i < self.works.len() {
+            if self.works[i].work.cancelled() {
+                let mut entry = self.works.remove(i);
+                abandon(entry.work.as_mut(), Abandoned::Cancelled);
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    fn run_most_urgent(&mut self) {
+        let urgent = (0..self.works.len()).min_by_key(|&i| (self.works[i].work.priority(), self.works[i].id));
+        let Some(urgent) = urgent else { return };
+        let mut entry = self.works.swap_remove(urgent);
+        let gpu = GpuContext {
+            device: &self.device,
+            queue: &self.queue,
+            adapter: &self.shared.report,
+            limits: &self.limits,
+            slice_budget: self.slice_budget,
+            memory: &self.shared.memory,
+            kernels: &self.kernels,
+            pulse: &self.shared.pulse,
+        };
+        let start = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            // Mistakes inside of a slice belong to its work; what arrives outside of a scope is caught by `Faults`.
+            let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
+                .map(|filter| self.device.push_error_scope(filter));
+            let outcome = slice_and_preview(&mut entry, &gpu);
+            let mut fault = None;
+            for scope in scopes.into_iter().rev() {
+                let error = pollster::block_on(scope.pop());
+                fault = fault.or(error.map(fault::from_wgpu));
+            }
+            match fault {
+                Some(fault) => Err(fault),
+                None => outcome,
+            }
+        }))
+        .unwrap_or_else(|panic| Err(DeviceError::Stopped(panic_text(panic.as_ref()))));
+        let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.shared.gpu_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
+
+        let outcome = match self.faults.take() {
+            Some(fault) => Err(fault),
+            None => outcome,
+        };
+        match outcome {
+            Ok(SliceOutcome::More) => self.works.push(entry),
+            Ok(SliceOutcome::Done) => {}
+            Err(error) => {
+                tracing::warn!(work = entry.work.label(), %error, "work on the device thread failed");
+                abandon(entry.work.as_mut(), Abandoned::Failed(error));
+            }
+        }
+    }
+}
+
+fn slice_and_preview(entry: &mut Entry, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
+    if std::mem::take(&mut entry.preview_wanted) {
+        entry.work.preview(gpu)?;
+    }
+    entry.work.slice(gpu)
+}
+
+/// Tells the work; a panic in its callback must not take the thread with it.
+fn abandon(work: &mut dyn SliceWork, why: Abandoned) {
+    if catch_unwind(AssertUnwindSafe(|| work.abandon(why))).is_err() {
+        tracing::error!("a callback panicked while its work was abandoned");
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("it panicked: {}", text.unwrap_or_else(|| "no message".to_owned()))
+}
