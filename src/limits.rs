@@ -52,6 +52,16 @@ pub const NODES_MAX: usize = 4_000_000;
 pub const TEXELS_MAX: u64 = 512 << 20;
 /// Width or height of one texture image.
 pub const TEXTURE_SIDE_TEXELS_MAX: u32 = 16_384;
+/// Stops of exposure, up or down.
+pub const EXPOSURE_EV_MAX: f32 = 32.0;
+/// Factor by which an orbit camera may come nearer.
+pub const ZOOM_MAX: f32 = 1000.0;
+/// Coordinate of a camera, in metres from the origin.
+pub const COORDINATE_METRES_MAX: f32 = 1e9;
+/// Factor on an environment's radiance.
+pub const ENVIRONMENT_INTENSITY_MAX: f32 = 1e6;
+/// Problems reported at once for one job document.
+pub const SPEC_PROBLEMS_MAX: usize = 32;
 /// Bytes of one label key or value.
 pub const LABEL_BYTES_MAX: usize = 256;
 /// Labels on one job.

@@ -2,8 +2,15 @@
 //!
 //! Everything else in the crate speaks in these types; this module knows nothing of the rest.
 
+mod parse;
+mod problem;
+mod query;
 pub mod spec;
+mod validate;
 
+pub use parse::AttachedFiles;
+pub use problem::{SpecError, SpecProblem, SpecProblemKind};
+pub use query::{LABEL_PREFIX, OPTIONS, OptionValue, SpecOption, document_from_options};
 pub use spec::{JobSpec, SceneSpec};
 
 use serde::{Deserialize, Serialize};

@@ -70,6 +70,94 @@ pub struct SceneSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+impl SceneSpec {
+    /// A picture of this scene with every option at its default.
+    pub fn new(scene: AssetRef) -> Self {
+        Self {
+            scene: AssetSource { asset: scene },
+            animation: None,
+            camera: None,
+            environment: EnvironmentSpec::default(),
+            background: Background::default(),
+            size: default_size(),
+            samples: default_samples(),
+            max_bounces: default_max_bounces(),
+            seed: 0,
+            clamp_indirect: 0.0,
+            tone_map: ToneMap::default(),
+            exposure_ev: 0.0,
+            output: OutputSpec::default(),
+            priority: Priority::default(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+impl JobSpec {
+    /// `scene`: the word in JSON and SQL.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Scene(_) => "scene",
+        }
+    }
+
+    /// Class in the queue.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Scene(spec) => spec.priority,
+        }
+    }
+
+    /// Changes the class in the queue.
+    pub fn set_priority(&mut self, priority: Priority) {
+        match self {
+            Self::Scene(spec) => spec.priority = priority,
+        }
+    }
+
+    /// The client's own labels.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        match self {
+            Self::Scene(spec) => &spec.labels,
+        }
+    }
+
+    /// Every asset that the job reads, each once, in the order of the document.
+    pub fn assets(&self) -> Vec<AssetRef> {
+        let Self::Scene(spec) = self;
+        let mut assets = vec![spec.scene.asset.clone()];
+        if let EnvironmentSpec::Asset(picture) = &spec.environment
+            && !assets.contains(&picture.asset)
+        {
+            assets.push(picture.asset.clone());
+        }
+        assets
+    }
+
+    /// The document with every field spelled out, in a fixed order: equal specs give equal text.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).expect("a spec has string keys only and finite numbers")
+    }
+
+    /// SHA-256 of [`JobSpec::canonical_json`]; tells whether two requests ask for the same.
+    pub fn canonical_hash(&self) -> [u8; 32] {
+        use sha2::Digest;
+        sha2::Sha256::digest(self.canonical_json().as_bytes()).into()
+    }
+}
+
+impl AssetRef {
+    /// The reference to the asset with this SHA-256, in lower-case hex.
+    pub fn from_sha256(sha256: &str) -> Self {
+        Self(format!("sha256:{sha256}"))
+    }
+
+    /// The SHA-256 in lower-case hex, without the prefix.
+    pub fn sha256(&self) -> &str {
+        self.0.strip_prefix("sha256:").unwrap_or(&self.0)
+    }
+}
+
 fn default_size() -> [u32; 2] {
     [1024, 768]
 }
@@ -167,6 +255,13 @@ pub struct LookAt {
     /// Metres; absent or 0: the distance to `target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus_distance: Option<f32>,
+}
+
+impl LookAt {
+    /// A pinhole camera with every option at its default.
+    pub fn new(position: [f32; 3], target: [f32; 3]) -> Self {
+        Self { position, target, up: up(), fov_y_deg: fov(), aperture_radius: 0.0, focus_distance: None }
+    }
 }
 
 fn up() -> [f32; 3] {
@@ -313,18 +408,27 @@ impl Serialize for Background {
 impl<'de> Deserialize<'de> for Background {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let invalid = || {
-            serde::de::Error::custom(format!(
-                "found \"{text}\", expected \"environment\", \"transparent\" or \"#rrggbb\""
-            ))
-        };
-        match text.as_str() {
-            "environment" => Ok(Self::Environment),
-            "transparent" => Ok(Self::Transparent),
+        Self::parse(&text).ok_or_else(|| {
+            let message = format!("found \"{text}\", expected \"environment\", \"transparent\" or \"#rrggbb\"");
+            serde::de::Error::custom(message)
+        })
+    }
+}
+
+impl Background {
+    /// Reads the words that JSON uses.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "environment" => Some(Self::Environment),
+            "transparent" => Some(Self::Transparent),
             _ => {
-                let digits = text.strip_prefix('#').filter(|d| d.len() == 6).ok_or_else(invalid)?;
-                let rgb = u32::from_str_radix(digits, 16).map_err(|_| invalid())?;
-                Ok(Self::Color([(rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8]))
+                let digits = text.strip_prefix('#')?;
+                // `from_str_radix` would take a sign too.
+                if digits.len() != 6 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                    return None;
+                }
+                let rgb = u32::from_str_radix(digits, 16).ok()?;
+                Some(Self::Color([(rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8]))
             }
         }
     }
