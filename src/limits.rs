@@ -4,6 +4,8 @@
 
 /// Bytes in one request body (an upload streams to disk, so this bounds disk, not memory).
 pub const UPLOAD_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of a blob in memory at once, for each upload and each download.
+pub const BLOB_CHUNK_BYTES: usize = 256 << 10;
 /// Bytes in a JSON body or in the `job` field of a multipart body.
 pub const JOB_JSON_BYTES_MAX: usize = 1 << 20;
 /// Uploads that stream to disk at once.

@@ -142,13 +142,13 @@ fn what_is_not_a_document_is_malformed() {
 fn impossible_values_are_refused_with_their_range() {
     refused(json!({"samples": 0}), "/samples", Invalid, &["found 0", "from 1 to"]);
     refused(json!({"samples": 1_000_000_000}), "/samples", Limit, &["1000000000", &SAMPLES_MAX.to_string()]);
-    refused(json!({"samples": 1e15}), "/samples", Limit, &["1e15", &SAMPLES_MAX.to_string()]);
+    refused(json!({"samples": 1e15}), "/samples", Limit, &["1000000000000000", &SAMPLES_MAX.to_string()]);
     refused(json!({"max_bounces": 65}), "/max_bounces", Limit, &["64"]);
     refused(json!({"size": [0, 10]}), "/size/0", Invalid, &["found 0"]);
     refused(json!({"size": [10, 100_000]}), "/size/1", Limit, &[&IMAGE_SIDE_PIXELS_MAX.to_string()]);
     refused(json!({"size": [16_384, 16_384]}), "/size", Limit, &[&IMAGE_PIXELS_MAX.to_string()]);
     refused(json!({"exposure_ev": 1000}), "/exposure_ev", Invalid, &["stops"]);
-    refused(json!({"exposure_ev": 1e300}), "/exposure_ev", Limit, &["1e300"]);
+    refused(json!({"exposure_ev": 1e300}), "/exposure_ev", Limit, &["1e+300", "3.4e38"]);
     refused(json!({"clamp_indirect": -1}), "/clamp_indirect", Invalid, &["at least 0"]);
     refused(json!({"scene": {"asset": "sha256:00"}}), "/scene/asset", Invalid, &["64 hex"]);
     refused(
