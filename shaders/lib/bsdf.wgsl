@@ -1,0 +1,215 @@
+// The surface reflection of glTF 2.0's metallic-roughness material, one side. Pure functions, no bindings.
+//
+// Frame: local, z = the shading normal, on the side of `wo`. `wo` points to where light goes, `wi` to where it comes from; both are unit
+// and point away from the surface. Measure: solid angle (steradian). Domain: z of both at least COS_MIN; below, every function says 0.
+//
+// The model, linear in `metallic` as glTF asks (Khronos, glTF 2.0 specification, appendix B), with base colour b:
+//
+//     f = D V · mix(F(0.04), F(b)·(1 + b·(1 − E(wo)) / E(wo)), metallic)  +  (1 − metallic) · b · d(wo) d(wi) / (π d_mean)
+//
+// - D, V: GGX with α = roughness² and height-correlated Smith masking. F: Schlick.
+// - E: directional albedo of D V alone. Its loss is light that meets the microsurface twice. A metal gets it back by the factor
+//   of Turquin 2019, "Practical multiple scattering compensation for microfacet models", equation 16: exact for b = 1. The factor depends on `wo` only, so
+//   the metal is not reciprocal: f(wo, wi) · (its factor at wi) = f(wi, wo) · (its factor at wo).
+// - d = 1 − directional albedo of D V F(0.04): what the dielectric's interface lets through. Diffuse light passes it on the way in
+//   and on the way out, as in Kelemen & Szirmay-Kalos 2001, "A Microfacet Based Coupled Specular-Matte BRDF Model", equation 5: reciprocal, and with
+//   b = 1 the albedo is 1. The dielectric's own second reflections, under 0.4 % of the light, leave as diffuse light too.
+
+import package::lib::math::{PI, INV_PI, TWO_PI, luminance, safe_normalize};
+
+struct Surface {
+    /// Linear Rec. 709, each in [0, 1].
+    base_color: vec3f,
+    /// [0, 1].
+    metallic: f32,
+    /// [0, 1], perceptual: GGX's α is its square.
+    roughness: f32,
+}
+
+struct BsdfSample {
+    /// Local frame, unit length.
+    wi: vec3f,
+    /// f · |cos θ_wi| / pdf, the factor on the path's throughput. 0 where `pdf` is 0.
+    weight: vec3f,
+    /// Per steradian, of the whole mixture. 0: the path was absorbed, and `wi` means nothing.
+    pdf: f32,
+}
+
+/// The smallest α. A mirror is a GGX lobe 0.06° wide: narrower than a pixel, and D (at most 1 / πα²) and the half vector still
+/// have the digits in f32 that the lobe needs.
+const ALPHA_MIN: f32 = 0.001;
+/// Directions nearer to the horizon than this (0.0001°) count as below it: they carry 10⁻¹² of the light, and products of their
+/// cosines would leave the range of f32.
+const COS_MIN: f32 = 1.0e-6;
+/// Reflectance of a dielectric of ior 1.5 at normal incidence, as glTF has it.
+const DIELECTRIC_F0: f32 = 0.04;
+
+/// f(wo, wi) · |cos θ_wi|. Zero outside of the domain.
+fn bsdf_eval(s: Surface, wo: vec3f, wi: vec3f) -> vec3f {
+    return bsdf_eval_pdf(s, wo, wi).xyz;
+}
+
+/// The density per steradian with which `bsdf_sample` draws `wi`. Zero outside of the domain. Its integral is below 1 by the part of
+/// the microfacet reflections that ends below the horizon.
+fn bsdf_pdf(s: Surface, wo: vec3f, wi: vec3f) -> f32 {
+    return bsdf_eval_pdf(s, wo, wi).w;
+}
+
+/// `bsdf_eval` in xyz and `bsdf_pdf` in w, at the price of one.
+fn bsdf_eval_pdf(s: Surface, wo: vec3f, wi: vec3f) -> vec4f {
+    if wo.z < COS_MIN {
+        return vec4f(0.0);
+    }
+    return eval_pdf(s, lobes(s, wo.z), wo, wi);
+}
+
+/// Draws `wi` by the mixture of two lobes, chosen by their albedo: visible GGX normals, and the cosine. `u` in [0, 1)³: xy the direction, z the lobe.
+fn bsdf_sample(s: Surface, wo: vec3f, u: vec3f) -> BsdfSample {
+    let absorbed = BsdfSample(vec3f(0.0, 0.0, 1.0), vec3f(0.0), 0.0);
+    if wo.z < COS_MIN {
+        return absorbed;
+    }
+    let l = lobes(s, wo.z);
+    var wi: vec3f;
+    if u.z < l.specular_probability {
+        let h = sample_visible_normal(wo, l.alpha, u.xy);
+        wi = safe_normalize(2.0 * dot(wo, h) * h - wo, vec3f(0.0, 0.0, -1.0));
+    } else {
+        wi = sample_cosine(u.xy);
+    }
+    let value_pdf = eval_pdf(s, l, wo, wi);
+    if value_pdf.w <= 0.0 {
+        return absorbed;
+    }
+    return BsdfSample(wi, value_pdf.xyz / value_pdf.w, value_pdf.w);
+}
+
+/// What eval, pdf and sample have in common: all that depends on `wo` and the surface only.
+struct Lobes {
+    /// α of GGX, clamped.
+    alpha: f32,
+    /// Turquin's factor, per channel, for the metal.
+    compensation: vec3f,
+    /// Scale of the diffuse lobe: (1 − metallic) · b · d(wo) / (π d_mean).
+    diffuse: vec3f,
+    /// Probability of the GGX lobe.
+    specular_probability: f32,
+}
+
+fn lobes(s: Surface, cos_o: f32) -> Lobes {
+    let roughness = max(s.roughness, sqrt(ALPHA_MIN));
+    let alpha = roughness * roughness;
+    let albedo = microfacet_albedo(cos_o, roughness);
+    let compensation = 1.0 + s.base_color * ((1.0 - albedo.unit) / albedo.unit);
+    let transmitted = 1.0 - albedo.dielectric;
+    let diffuse_albedo = (1.0 - s.metallic) * s.base_color * transmitted;
+
+    // The metal's albedo for the choice only: that of its compensated F0, which is right but for a little at grazing angles.
+    let metal_albedo = luminance(s.base_color) * (1.0 - albedo.grazing) + albedo.grazing;
+    let specular = mix(albedo.dielectric, metal_albedo, s.metallic);
+    let diffuse = luminance(diffuse_albedo);
+    // The specular part is never 0: even a black dielectric reflects 4 %.
+    return Lobes(
+        alpha,
+        compensation,
+        diffuse_albedo * (INV_PI / mean_transmission(roughness)),
+        specular / (specular + diffuse),
+    );
+}
+
+/// xyz: f · cos θ_wi, w: pdf. `wo.z` must be in the domain.
+fn eval_pdf(s: Surface, l: Lobes, wo: vec3f, wi: vec3f) -> vec4f {
+    if wi.z < COS_MIN {
+        return vec4f(0.0);
+    }
+    let h = safe_normalize(wo + wi, vec3f(0.0, 0.0, 1.0));
+    let alpha2 = l.alpha * l.alpha;
+    let d = ggx_normal_density(h, alpha2);
+    // Both are cos + √(α² + (1 − α²) cos²) in Heitz 2014, "Understanding the Masking-Shadowing Function", equations 72 and 99, without the division by cos.
+    let lambda_o = sqrt(alpha2 + (1.0 - alpha2) * wo.z * wo.z);
+    let lambda_i = sqrt(alpha2 + (1.0 - alpha2) * wi.z * wi.z);
+    // V · cos θ_wi with V = G2 / (4 cos cos).
+    let visible = 0.5 * wi.z / (wo.z * lambda_i + wi.z * lambda_o);
+
+    let m = saturate(1.0 - dot(wi, h));
+    let m2 = m * m;
+    let schlick = m2 * m2 * m;
+    let metal = (s.base_color + (1.0 - s.base_color) * schlick) * l.compensation;
+    let dielectric = DIELECTRIC_F0 + (1.0 - DIELECTRIC_F0) * schlick;
+    let fresnel = mix(vec3f(dielectric), metal, s.metallic);
+
+    let roughness = sqrt(l.alpha);
+    let diffuse = l.diffuse * ((1.0 - microfacet_albedo(wi.z, roughness).dielectric) * wi.z);
+
+    // The density of visible normals, D G1 cos(wo, h) / cos θ_wo, over the reflection's Jacobian 4 cos(wo, h).
+    let specular_pdf = 0.5 * d / (wo.z + lambda_o);
+    let diffuse_pdf = wi.z * INV_PI;
+    return vec4f(
+        fresnel * (d * visible) + diffuse,
+        mix(diffuse_pdf, specular_pdf, l.specular_probability),
+    );
+}
+
+/// Density of GGX normals over projected solid angle. `h`: unit, local.
+/// Source: Walter et al. 2007, "Microfacet Models for Refraction through Rough Surfaces", equation 33, with the tangent
+/// taken from x and y, so that nothing cancels near the pole.
+fn ggx_normal_density(h: vec3f, alpha2: f32) -> f32 {
+    let t = dot(h.xy, h.xy) / alpha2 + h.z * h.z;
+    return 1.0 / (PI * alpha2 * t * t);
+}
+
+/// A unit GGX normal (local) as seen from `wo`; density D G1 max(0, wo·h) / cos θ_wo. `wo.z` > 0.
+/// Source: Dupuy & Benyoub 2023, "Sampling Visible GGX Normals with Spherical Caps", listing 3. The cap's z plus the direction's z is
+/// written as one product, which cannot cancel at grazing angles.
+fn sample_visible_normal(wo: vec3f, alpha: f32, u: vec2f) -> vec3f {
+    let w = normalize(vec3f(alpha * wo.xy, wo.z));
+    let phi = TWO_PI * u.x;
+    let sum_z = (1.0 - u.y) * (1.0 + w.z);
+    let z = sum_z - w.z;
+    let sin_theta = sqrt(saturate(1.0 - z * z));
+    let h = vec2f(cos(phi), sin(phi)) * sin_theta + w.xy;
+    return safe_normalize(vec3f(alpha * h, sum_z), vec3f(0.0, 0.0, 1.0));
+}
+
+/// A unit direction (local) of density cos θ / π.
+/// Source: Shirley & Chiu 1997, "A Low Distortion Map Between Disk and Square", lifted to the hemisphere (Malley).
+fn sample_cosine(u: vec2f) -> vec3f {
+    let o = 2.0 * u - 1.0;
+    let steep = abs(o.y) > abs(o.x);
+    let radius = select(o.x, o.y, steep);
+    let across = select(o.y, o.x, steep);
+    let angle = (PI / 4.0) * across / select(radius, 1.0, radius == 0.0);
+    let theta = select(angle, PI / 2.0 - angle, steep);
+    return vec3f(radius * cos(theta), radius * sin(theta), sqrt(saturate(1.0 - radius * radius)));
+}
+
+/// Directional albedos of D V F, at one angle and roughness.
+struct MicrofacetAlbedo {
+    /// For F = 1.
+    unit: f32,
+    /// For F = Schlick with F0 = 0.04.
+    dielectric: f32,
+    /// The mean of (1 − cos(wo, h))⁵ over the reflected light: `unit` times F0 + (1 − F0) · this is the albedo for any F0.
+    grazing: f32,
+}
+
+/// Source: our own fit to quasi-Monte-Carlo integrals.
+fn microfacet_albedo(cos_theta: f32, roughness: f32) -> MicrofacetAlbedo {
+    let alpha = roughness * roughness;
+    let x = cos_theta / (cos_theta + alpha);
+    let s = sqrt(x);
+    let loss = s * (1.0 - s * s) * ((-0.206443 + alpha * (-0.296451 + alpha * (2.0683 + alpha * (0.210437 + alpha * (-2.36835 + alpha * 0.821134))))) + s * ((3.23705 + alpha * (-3.18397 + alpha * (-8.82368 + alpha * (10.7973 + alpha * -0.144132)))) + s * ((-13.0091 + alpha * (28.125 + alpha * (2.63627 + alpha * -13.5427))) + s * ((21.5472 + alpha * (-51.9142 + alpha * 14.6125)) + s * ((-10.8471 + alpha * 26.9871) + s * -0.926007)))));
+    let unit = 1.0 - saturate(loss);
+    let r = roughness;
+    let cos_half = cos_theta + r * ((0.114693 + r * (2.81264 + r * (-6.37407 + r * (6.17868 + r * -2.28145)))) + x * ((-0.13434 + r * (-0.802878 + r * (0.932768 + r * -0.59376))) + x * ((-0.0419694 + r * (-0.18766 + r * -0.288078)) + x * ((-0.287284 + r * -0.970453) + x * 0.32472))));
+    let m = 1.0 - saturate(cos_half);
+    let m2 = m * m;
+    let grazing = m2 * m2 * m;
+    return MicrofacetAlbedo(unit, unit * (DIELECTRIC_F0 + (1.0 - DIELECTRIC_F0) * grazing), grazing);
+}
+
+/// The mean of 1 − `dielectric` over the hemisphere, weighted by the cosine: what makes the diffuse lobe's albedo d(wo).
+fn mean_transmission(roughness: f32) -> f32 {
+    let r = roughness;
+    return 0.915282 + r * (-0.0359612 + r * (0.361416 + r * (-0.388985 + r * 0.129277)));
+}
