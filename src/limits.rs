@@ -118,3 +118,49 @@ pub const HUB_EVENTS_BUFFERED_MAX: usize = 64;
 pub const HUB_PREVIEWS_QUEUED_MAX: usize = 8;
 /// Milliseconds that a preview is waited for.
 pub const PREVIEW_WAIT_MS: u64 = 2_000;
+/// Tasks in the GPU process at once: on the device, before it and behind it.
+pub const GPU_PROCESS_TASKS_MAX: usize = 4;
+/// Tasks in the GPU process that still need the device: one on it, one being loaded for it.
+pub const GPU_PROCESS_TASKS_AHEAD_MAX: usize = 2;
+/// Threads of the GPU process that load scenes.
+pub const LOADER_THREADS: usize = 2;
+/// Bytes of stack of a loader or encoder thread (address space; pages are used on demand).
+pub const LOADER_STACK_BYTES: usize = 64 << 20;
+/// Previews that wait for their encoder.
+pub const PREVIEWS_QUEUED_MAX: usize = 2;
+/// Milliseconds between two progress messages of one task.
+pub const PROGRESS_MS: u64 = 250;
+/// Milliseconds that the GPU process may take from its start to `Ready`: a driver may compile every kernel on its first start.
+pub const GPU_PROCESS_READY_MS: u64 = 120_000;
+/// Milliseconds without a heartbeat after which the GPU process is killed.
+pub const HEARTBEAT_LOST_MS: u64 = 10_000;
+/// Milliseconds before the GPU process is started again after its first death, doubled with every further one.
+pub const RESTART_BACKOFF_MS_MIN: u64 = 200;
+/// Milliseconds before the GPU process is started again, at most.
+pub const RESTART_BACKOFF_MS_MAX: u64 = 60_000;
+/// Milliseconds that the GPU process must live for its former deaths to be forgotten.
+pub const RESTART_HEALTHY_MS: u64 = 30_000;
+/// Bytes of one line that the GPU process logs; the rest is cut off.
+pub const CHILD_LOG_LINE_BYTES_MAX: usize = 16 << 10;
+/// Lines of the GPU process's log that are passed on in one second.
+pub const CHILD_LOG_LINES_PER_SECOND_MAX: u32 = 100;
+/// Messages of the GPU process that wait for the dispatcher.
+pub const GPU_EVENTS_QUEUED_MAX: usize = 256;
+/// Messages that wait for one attempt.
+pub const ATTEMPT_MESSAGES_QUEUED_MAX: usize = 64;
+/// Log lines that one attempt may add to its job.
+pub const ATTEMPT_LOG_LINES_MAX: u32 = 100;
+/// Milliseconds between two looks at the queue that nothing asked for (retries that became due, leases that ran out).
+pub const CLAIM_POLL_MS: u64 = 1_000;
+/// Milliseconds that a shutdown waits for finished pictures to be encoded and committed, and for running tasks to be put back.
+pub const SHUTDOWN_MS: u64 = 10_000;
+/// Milliseconds before a renewal of a lease that failed is tried again.
+pub const LEASE_RETRY_MS: u64 = 500;
+/// Milliseconds before a commit that failed is tried again, at first and at most.
+pub const COMMIT_RETRY_MS: (u64, u64) = (100, 2_000);
+/// Outputs of one task.
+pub const OUTPUTS_MAX: usize = 4_096;
+/// Bytes of one preview.
+pub const PREVIEW_BYTES_MAX: u64 = 64 << 20;
+/// Milliseconds that the canary render may take, the compilation of every kernel by a slow driver included.
+pub const CANARY_MS: u64 = 90_000;

@@ -1,3 +1,257 @@
 //! Claim → run → commit: keeps the GPU fed, keeps leases alive, commits results. Knows nothing of SQL, HTTP status codes or wgpu.
+//!
+//! One tokio task a GPU ([`run`]) claims tasks and routes what the GPU process says; one tokio task an [`attempt`] owns that attempt
+//! from its claim to its commit; one more each keeps its [`lease`] alive, independently of the GPU.
+//!
+//! The GPU is kept fed: a task is claimed while another one is on the device, so that it is loaded by the time the device is free.
+//!
+//! **Deaths.** When the GPU process dies, nobody can tell which of the tasks in it is to blame: a picture can exhaust memory in its
+//! loader as well as hang on the device. So all of them end as `worker_lost`, which counts a death, and a task with a death behind
+//! it then runs *alone*: nothing else is in the GPU process meanwhile. A neighbour is thereby cleared by its next attempt, and only
+//! the task that does it again is quarantined.
 
+pub mod attempt;
 pub mod hub;
+pub mod lease;
+pub mod recovery;
+
+pub use recovery::recover;
+
+use crate::blob::BlobStore;
+use crate::gpu_process::protocol::{Command, Reply, TaskKey};
+use crate::gpu_process::supervisor::{self, GpuEvent};
+use crate::job::{Claim, Progress};
+use crate::limits::*;
+use crate::store::JobStore;
+use attempt::{Attempt, Message};
+use hub::Hub;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What all attempts share.
+pub struct Context {
+    /// The queue.
+    pub store: Arc<dyn JobStore>,
+    /// Assets and outputs.
+    pub blobs: BlobStore,
+    /// What the front end may know.
+    pub hub: Arc<Hub>,
+    /// This worker's name in leases.
+    pub worker: String,
+}
+
+/// Claims and runs tasks on one GPU until `shutdown`; then puts back what runs, and returns.
+///
+/// `gpu` are the events of the GPU process, which must be told to end only after this has returned.
+pub async fn run(context: Arc<Context>, mut gpu: mpsc::Receiver<GpuEvent>, shutdown: CancellationToken) {
+    let mut dispatcher = Dispatcher::new(context, shutdown.clone());
+    let work = dispatcher.context.store.work_notify();
+    loop {
+        // Registered before the queue is looked at, so that work which arrives in between is not overlooked.
+        let notified = work.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        dispatcher.rescue_if_due().await;
+        dispatcher.claim_while_free().await;
+        let poll = Duration::from_millis(supervisor::jittered(CLAIM_POLL_MS));
+        tokio::select! {
+            event = gpu.recv() => match event {
+                Some(event) => dispatcher.on_gpu_event(event),
+                None => break,
+            },
+            Some(ended) = dispatcher.attempts.join_next_with_id() => dispatcher.on_attempt_ended(ended),
+            () = notified, if dispatcher.may_claim() => {}
+            () = tokio::time::sleep(poll) => {}
+            () = shutdown.cancelled() => break,
+        }
+    }
+    dispatcher.drain(gpu).await;
+}
+
+struct Dispatcher {
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+    attempts: JoinSet<()>,
+    held: HashMap<TaskKey, Held>,
+    /// Where the living GPU process takes its commands.
+    commands: Option<mpsc::Sender<Command>>,
+    rescued: Instant,
+}
+
+/// An attempt, as the dispatcher sees it.
+struct Held {
+    attempt: tokio::task::Id,
+    messages: mpsc::Sender<Message>,
+    /// It must be alone in the GPU process.
+    alone: bool,
+    /// It was told to start, and may be in the GPU process.
+    started: bool,
+    /// It still needs the device.
+    ahead: bool,
+}
+
+impl Dispatcher {
+    fn new(context: Arc<Context>, shutdown: CancellationToken) -> Self {
+        let (attempts, held) = (JoinSet::new(), HashMap::new());
+        Self { context, shutdown, attempts, held, commands: None, rescued: Instant::now() }
+    }
+
+    fn may_claim(&self) -> bool {
+        self.commands.is_some()
+            && self.held.len() < GPU_PROCESS_TASKS_MAX
+            && self.held.values().filter(|held| held.ahead).count() < GPU_PROCESS_TASKS_AHEAD_MAX
+            && !self.held.values().any(|held| held.alone)
+    }
+
+    async fn claim_while_free(&mut self) {
+        while self.may_claim() {
+            match self.context.store.claim(&self.context.worker, LEASE_MS).await {
+                Ok(Some(claim)) => self.begin(claim),
+                Ok(None) => return,
+                Err(error) => {
+                    // The next poll tries again.
+                    tracing::warn!(%error, "no task could be claimed");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tasks whose worker's lease ran out go back to the queue: ours never do while this process lives, unless the store hung.
+    async fn rescue_if_due(&mut self) {
+        if self.rescued.elapsed() < Duration::from_millis(LEASE_MS as u64) {
+            return;
+        }
+        self.rescued = Instant::now();
+        match self.context.store.rescue(false).await {
+            Ok(jobs) if jobs.is_empty() => {}
+            Ok(jobs) => tracing::warn!(jobs = jobs.len(), "put tasks back whose lease had run out"),
+            Err(error) => tracing::warn!(%error, "expired leases could not be looked for"),
+        }
+    }
+
+    fn begin(&mut self, claim: Claim) {
+        let key = TaskKey { job: claim.job, fence: claim.fence };
+        let (messages, inbox) = mpsc::channel(ATTEMPT_MESSAGES_QUEUED_MAX);
+        let alone = claim.deaths > 0;
+        tracing::info!(job.id = %claim.job, claim.attempt, claim.fence, claim.deaths, "claimed a task");
+        let attempt = Attempt::new(Arc::clone(&self.context), claim, inbox, self.shutdown.clone());
+        let attempt = self.attempts.spawn(attempt.run()).id();
+        self.held.insert(key, Held { attempt, messages, alone, started: false, ahead: true });
+        self.start_what_may();
+    }
+
+    /// Tells attempts to start, once a GPU process is there and, for those that must be alone, empty.
+    fn start_what_may(&mut self) {
+        let Some(commands) = &self.commands else { return };
+        let started = self.held.values().filter(|held| held.started).count();
+        let alone_runs = self.held.values().any(|held| held.alone && held.started);
+        for held in self.held.values_mut().filter(|held| !held.started) {
+            if !alone_runs && (!held.alone || started == 0) {
+                held.started = held.messages.try_send(Message::Start(commands.clone())).is_ok();
+            }
+        }
+    }
+
+    fn on_gpu_event(&mut self, event: GpuEvent) {
+        let hub = &self.context.hub;
+        match event {
+            GpuEvent::Up { adapter, commands } => {
+                let mut status = hub.gpu();
+                (status.ready, status.adapter, status.problem) = (true, Some(adapter), None);
+                hub.set_gpu(status);
+                self.commands = Some(commands);
+                self.start_what_may();
+            }
+            GpuEvent::Down { cause, restart_ms } => {
+                let mut status = hub.gpu();
+                status.ready = false;
+                status.deaths += 1;
+                status.problem = Some(format!("{cause}; it is started again in {} s", restart_ms.div_ceil(1000)));
+                hub.set_gpu(status);
+                self.commands = None;
+                let (message, blamed) = (cause.to_string(), cause.blames_tasks());
+                for held in self.held.values_mut().filter(|held| held.started) {
+                    held.ahead = false;
+                    // Full or closed: the attempt has ended, or is about to.
+                    let _ = held.messages.try_send(Message::Died { message: message.clone(), blamed });
+                }
+            }
+            GpuEvent::Reply(reply) => self.on_reply(reply),
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply) {
+        let (task, message) = match reply {
+            Reply::Progress { task, progress } => {
+                // A stale attempt's progress is nobody's business.
+                if self.held.contains_key(&task) {
+                    self.context.hub.set_progress(task.job, sane(progress));
+                }
+                return;
+            }
+            Reply::DeviceFree { task } => (task, Message::DeviceFree),
+            Reply::Log { task, message } => (task, Message::Log(message)),
+            Reply::Preview { task, path, samples } => (task, Message::Preview { path, samples }),
+            Reply::Ended { task, result } => (task, Message::Ended(result)),
+            Reply::Ready(_) | Reply::Fatal { .. } | Reply::Heartbeat { .. } => return,
+        };
+        let Some(held) = self.held.get_mut(&task) else { return };
+        let courtesy = matches!(message, Message::Log(_) | Message::Preview { .. });
+        if matches!(message, Message::DeviceFree | Message::Ended(_)) {
+            held.ahead = false;
+        }
+        // Room is kept for the messages that count, of which an attempt gets at most four.
+        if !courtesy || held.messages.capacity() > 8 {
+            let _ = held.messages.try_send(message);
+        }
+    }
+
+    fn on_attempt_ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let key = self.held.iter().find(|(_, held)| held.attempt == id).map(|(key, _)| *key);
+        let Some(key) = key else { return };
+        self.held.remove(&key);
+        if let Err(error) = ended {
+            tracing::error!(job.id = %key.job, %error, "an attempt panicked; its lease runs out and the task is tried again");
+            if let Some(commands) = &self.commands {
+                let _ = commands.try_send(Command::Cancel(key));
+            }
+        }
+        self.start_what_may();
+    }
+
+    /// Lets the attempts end, which they do by themselves once `shutdown` is cancelled, and routes to them what they wait for.
+    async fn drain(mut self, mut gpu: mpsc::Receiver<GpuEvent>) {
+        let end = tokio::time::sleep(Duration::from_millis(SHUTDOWN_MS));
+        tokio::pin!(end);
+        let mut gpu_lives = true;
+        while !self.attempts.is_empty() {
+            tokio::select! {
+                Some(ended) = self.attempts.join_next_with_id() => self.on_attempt_ended(ended),
+                event = gpu.recv(), if gpu_lives => match event {
+                    Some(event) => self.on_gpu_event(event),
+                    None => gpu_lives = false,
+                },
+                () = &mut end => {
+                    tracing::warn!(attempts = self.attempts.len(), "attempts did not end in time; a restart takes them up again");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The child is not trusted: what it says goes to clients as numbers in their ranges.
+fn sane(mut progress: Progress) -> Progress {
+    progress.fraction = if progress.fraction.is_finite() { progress.fraction.clamp(0.0, 1.0) } else { 0.0 };
+    progress.gpu_seconds = if progress.gpu_seconds.is_finite() { progress.gpu_seconds.max(0.0) } else { 0.0 };
+    progress
+}

@@ -118,7 +118,21 @@ pub enum TaskEnd {
     /// After `Command::Cancel`.
     Cancelled,
     /// Typed.
-    Failed(Failure),
+    Failed(#[serde(with = "as_json")] Failure),
+}
+
+/// For types whose fields are left out when they are absent, which JSON can carry and postcard cannot.
+mod as_json {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(value).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let json = String::deserialize(deserializer)?;
+        serde_json::from_str(&json).map_err(serde::de::Error::custom)
+    }
 }
 
 /// What the adapter is.

@@ -1,0 +1,427 @@
+//! One attempt of one task, from its claim to its commit: a tokio task that owns the attempt's folder, its lease and its blobs.
+//!
+//! Whatever happens, it ends in exactly one of two ways: one commit under its fence, or none because somebody else has the task
+//! now. What it leaves behind is named by a row of the store, or removed.
+
+use super::Context;
+use super::hub::{PreviewRequest, RunningJob};
+use super::lease::Lease;
+use crate::blob::BlobStore;
+use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
+use crate::job::spec::{AssetRef, EnvironmentSpec};
+use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, Progress};
+use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
+use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What the dispatcher tells an attempt.
+#[derive(Debug)]
+pub enum Message {
+    /// The GPU process takes it now, through this channel.
+    Start(mpsc::Sender<Command>),
+    /// The device is done with it.
+    DeviceFree,
+    /// A line for the user.
+    Log(String),
+    /// A preview is complete.
+    Preview {
+        /// Where.
+        path: PathBuf,
+        /// Samples per pixel in it.
+        samples: u32,
+    },
+    /// The GPU process is done with it.
+    Ended(TaskEnd),
+    /// The GPU process died.
+    Died {
+        /// Why.
+        message: String,
+        /// This task may be to blame.
+        blamed: bool,
+    },
+}
+
+/// See the module's text.
+pub struct Attempt {
+    context: Arc<Context>,
+    claim: Claim,
+    key: TaskKey,
+    inbox: mpsc::Receiver<Message>,
+    shutdown: CancellationToken,
+    live: RunningJob,
+    lease: Lease,
+    folder: PathBuf,
+    previews: Previews,
+    log_lines: u32,
+}
+
+/// How an attempt ended, before anything is committed.
+enum End {
+    /// To be committed as it is.
+    Commit(AttemptEnd),
+    /// Files to be stored, then committed.
+    Files { outputs: Vec<Output>, report: serde_json::Value },
+    /// The lease is gone: nothing may be committed.
+    LeaseLost,
+}
+
+#[derive(Default)]
+struct Previews {
+    waiting: Vec<PreviewRequest>,
+    /// The file that was asked for, and when.
+    asked: Option<(PathBuf, Instant)>,
+    count: u32,
+}
+
+impl Attempt {
+    /// An attempt of a task that was claimed just now. Its lease is kept alive from here on.
+    pub fn new(
+        context: Arc<Context>,
+        claim: Claim,
+        inbox: mpsc::Receiver<Message>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let key = TaskKey { job: claim.job, fence: claim.fence };
+        let JobSpec::Scene(spec) = &claim.spec;
+        let progress = Progress { samples_total: spec.samples, frames_total: 1, ..Progress::default() };
+        let live = context.hub.begin(claim.job, claim.fence, progress);
+        let lease = Lease::keep(Arc::clone(&context), claim.clone());
+        let folder = context.blobs.spool_dir().join(format!("attempt-{}-{}", claim.job, claim.fence));
+        let (previews, log_lines) = (Previews::default(), 0);
+        Self { context, claim, key, inbox, shutdown, live, lease, folder, previews, log_lines }
+    }
+
+    /// Runs it to its end.
+    pub async fn run(mut self) {
+        let end = self.drive().await;
+        match end {
+            End::Commit(end) => {
+                self.commit(end).await;
+            }
+            End::Files { outputs, report } => self.store_and_commit(outputs, report).await,
+            End::LeaseLost => {
+                tracing::warn!(job.id = %self.key.job, fence = self.key.fence, "the lease is gone; nothing is committed")
+            }
+        }
+        if let Err(error) = tokio::fs::remove_dir_all(&self.folder).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "an attempt's folder could not be removed; the next start does it");
+        }
+    }
+
+    async fn drive(&mut self) -> End {
+        let Some(commands) = self.wait_for_start().await else { return self.end_unstarted() };
+        let run = match self.prepare().await {
+            Ok(run) => run,
+            Err(failure) => return End::Commit(AttemptEnd::Failed(failure)),
+        };
+        // Where this fails the process is dead, and `Died` is on its way.
+        let _ = commands.send(Command::Run(run)).await;
+        self.follow(&commands).await
+    }
+
+    /// `None`: it ended before it began.
+    async fn wait_for_start(&mut self) -> Option<mpsc::Sender<Command>> {
+        loop {
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(Message::Start(commands)) => return Some(commands),
+                    Some(_) => {}
+                    None => return None,
+                },
+                () = self.live.cancel.cancelled() => return None,
+                _ = self.lease.troubled() => return None,
+                () = self.shutdown.cancelled() => return None,
+            }
+        }
+    }
+
+    fn end_unstarted(&self) -> End {
+        match self.lease.state() {
+            LeaseState::Lost => End::LeaseLost,
+            LeaseState::CancelRequested => End::Commit(AttemptEnd::Cancelled),
+            LeaseState::Held if self.live.cancel.is_cancelled() => End::Commit(AttemptEnd::Cancelled),
+            LeaseState::Held => End::Commit(AttemptEnd::Released),
+        }
+    }
+
+    /// Finds the task's files and makes its folder.
+    async fn prepare(&self) -> Result<RunTask, Failure> {
+        let JobSpec::Scene(spec) = &self.claim.spec;
+        let mut wanted = vec![("/scene/asset", &spec.scene.asset)];
+        if let EnvironmentSpec::Asset(environment) = &spec.environment {
+            wanted.push(("/environment/asset", &environment.asset));
+        }
+        let mut assets = Vec::new();
+        for (pointer, asset) in wanted {
+            assets.push((asset.0.clone(), self.asset_path(pointer, asset).await?));
+        }
+        let output_dir = self.output_dir();
+        tokio::fs::create_dir_all(&output_dir).await.map_err(|error| {
+            internal(format!("the folder for this attempt's outputs could not be made: {}", error.kind()), "load")
+        })?;
+        let spec_json = serde_json::to_string(&self.claim.spec)
+            .map_err(|error| internal(format!("the job document could not be written: {error}"), "load"))?;
+        Ok(RunTask { task: self.key, spec_json, assets, output_dir, priority: self.claim.priority })
+    }
+
+    async fn asset_path(&self, pointer: &str, asset: &AssetRef) -> Result<PathBuf, Failure> {
+        let missing = || Failure {
+            reason: FailureReason::InvalidScene,
+            message: format!(
+                "the file {} that the job names is not here (any more); upload it and submit the job again",
+                asset.0
+            ),
+            details: vec![FailureDetail {
+                stage: "load".into(),
+                message: format!("found no file {}", asset.0),
+                pointer: Some(pointer.into()),
+                ..FailureDetail::default()
+            }],
+        };
+        let sha256 = asset.0.strip_prefix("sha256:").unwrap_or(&asset.0);
+        let path = self.context.blobs.local_path(&BlobStore::asset_key(sha256)).ok_or_else(missing)?;
+        match tokio::fs::metadata(&path).await {
+            Ok(metadata) if metadata.is_file() => Ok(path),
+            _ => Err(missing()),
+        }
+    }
+
+    /// From the start in the GPU process to its last word on it.
+    async fn follow(&mut self, commands: &mpsc::Sender<Command>) -> End {
+        let mut stopping = false;
+        let mut device_done = false;
+        loop {
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(Message::Ended(result)) => return self.on_ended(result, stopping),
+                    Some(Message::Died { message, blamed }) => return self.on_died(message, blamed, stopping),
+                    Some(Message::DeviceFree) => device_done = true,
+                    Some(Message::Log(message)) => self.log(message).await,
+                    Some(Message::Preview { path, samples }) => self.previews.answer(&path, samples).await,
+                    Some(Message::Start(_)) => {}
+                    None => return End::Commit(AttemptEnd::Released),
+                },
+                () = self.live.cancel.cancelled(), if !stopping => stopping = true,
+                _ = self.lease.troubled(), if !stopping => stopping = true,
+                Some(request) = self.live.previews.recv() => {
+                    self.previews.ask(request, self.key, &self.folder, commands);
+                    continue;
+                }
+                // What is being encoded is worth waiting for; what is not goes back to the queue at once.
+                () = self.shutdown.cancelled(), if !device_done && !stopping => {
+                    let _ = commands.try_send(Command::Cancel(self.key));
+                    return End::Commit(AttemptEnd::Released);
+                }
+                () = past(&self.shutdown), if device_done || stopping => return End::Commit(AttemptEnd::Released),
+            }
+            if stopping && commands.try_send(Command::Cancel(self.key)).is_err() {
+                tracing::debug!(job.id = %self.key.job, "the GPU process takes no commands; its death will end the task");
+            }
+        }
+    }
+
+    fn on_ended(&self, result: TaskEnd, stopping: bool) -> End {
+        if self.lease.state() == LeaseState::Lost {
+            return End::LeaseLost;
+        }
+        match result {
+            // It was ready before the cancel reached it; the store decides whether the success still counts.
+            TaskEnd::Succeeded { outputs, report_json } => match serde_json::from_str(&report_json) {
+                Ok(report) => End::Files { outputs, report },
+                Err(error) => {
+                    End::Commit(AttemptEnd::Failed(internal(format!("the report is not JSON: {error}"), "encode")))
+                }
+            },
+            _ if stopping => End::Commit(AttemptEnd::Cancelled),
+            TaskEnd::Cancelled => End::Commit(AttemptEnd::Released),
+            TaskEnd::Failed(failure) => End::Commit(AttemptEnd::Failed(failure)),
+        }
+    }
+
+    fn on_died(&self, message: String, blamed: bool, stopping: bool) -> End {
+        if self.lease.state() == LeaseState::Lost {
+            End::LeaseLost
+        } else if stopping {
+            // Nothing is freer of it than a GPU whose process is dead.
+            End::Commit(AttemptEnd::Cancelled)
+        } else if blamed {
+            let detail = FailureDetail { stage: "render".into(), message: message.clone(), ..FailureDetail::default() };
+            End::Commit(AttemptEnd::Failed(Failure {
+                reason: FailureReason::WorkerLost,
+                message,
+                details: vec![detail],
+            }))
+        } else {
+            End::Commit(AttemptEnd::Released)
+        }
+    }
+
+    async fn log(&mut self, message: String) {
+        self.log_lines += 1;
+        if self.log_lines <= ATTEMPT_LOG_LINES_MAX
+            && let Err(error) = self.context.store.log(self.key.job, message).await
+        {
+            tracing::warn!(job.id = %self.key.job, %error, "a log line of a job could not be stored");
+        }
+    }
+
+    /// Blobs first, rows second.
+    async fn store_and_commit(&mut self, outputs: Vec<Output>, report: serde_json::Value) {
+        let mut stored = Vec::new();
+        let end = match self.store_outputs(outputs, &mut stored).await {
+            Ok(()) => AttemptEnd::Succeeded { outputs: stored.clone(), report },
+            Err(failure) => AttemptEnd::Failed(failure),
+        };
+        let succeeded = matches!(end, AttemptEnd::Succeeded { .. });
+        let job = self.commit(end).await;
+        if succeeded && job.is_some_and(|job| job.state == JobState::Succeeded) {
+            return;
+        }
+        let unnamed = self.unnamed(&stored, succeeded).await;
+        if !unnamed.is_empty()
+            && let Err(error) = self.context.blobs.delete(&unnamed).await
+        {
+            tracing::warn!(%error, blobs = unnamed.len(), "blobs of no job could not be removed; the next start does it");
+        }
+    }
+
+    async fn store_outputs(&self, outputs: Vec<Output>, stored: &mut Vec<NewOutput>) -> Result<(), Failure> {
+        if outputs.len() > OUTPUTS_MAX {
+            return Err(internal(format!("found {} outputs, expected at most {OUTPUTS_MAX}", outputs.len()), "encode"));
+        }
+        for output in outputs {
+            let name = &output.name;
+            let path = self.output_dir().join(name);
+            // The GPU process is not trusted: a name with a path in it, or a link, could reach any file of the server's user.
+            let plain = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
+            let file = tokio::fs::symlink_metadata(&path).await.is_ok_and(|metadata| metadata.is_file());
+            if !plain || !file {
+                return Err(internal(
+                    format!("the output {name:?} is not a plain file in the attempt's folder"),
+                    "encode",
+                ));
+            }
+            let blob = BlobStore::output_key(self.key.job, self.key.fence, name);
+            let (bytes, sha256) = self.context.blobs.put_file(&blob, &path).await.map_err(|error| {
+                tracing::error!(job.id = %self.key.job, %error, "an output could not be stored");
+                internal(format!("the output {name} could not be stored"), "encode")
+            })?;
+            let matches = bytes == output.bytes && sha256 == output.sha256;
+            stored.push(NewOutput { output, blob });
+            if !matches {
+                let name = &stored.last().expect("pushed just now").output.name;
+                return Err(internal(
+                    format!("the output {name} changed between its encoding and its storing"),
+                    "encode",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The blobs that no row names after the commit.
+    async fn unnamed(&self, stored: &[NewOutput], succeeded: bool) -> Vec<String> {
+        let mut unnamed = Vec::new();
+        for NewOutput { output, blob } in stored {
+            // Asked of the store instead of concluded from the commit's answer, since a commit whose answer was lost may have
+            // happened. A blob that might be named stays.
+            let named = match self.context.store.output_blob(self.key.job, &output.name).await {
+                Ok(Some((_, found))) => found == *blob,
+                Ok(None) => false,
+                Err(_) => succeeded,
+            };
+            if !named {
+                unnamed.push(blob.clone());
+            }
+        }
+        unnamed
+    }
+
+    /// Commits under the fence; tries again while the lease lasts. The job as it is then, if the commit counted.
+    async fn commit(&mut self, end: AttemptEnd) -> Option<Job> {
+        let what = match &end {
+            AttemptEnd::Succeeded { .. } => "succeeded",
+            AttemptEnd::Cancelled => "cancelled",
+            AttemptEnd::Failed(_) => "failed",
+            AttemptEnd::Released => "released",
+        };
+        let mut wait_ms = COMMIT_RETRY_MS.0;
+        loop {
+            match self.context.store.commit(&self.claim, end.clone()).await {
+                Ok(Committed::Done(job)) => {
+                    tracing::info!(job.id = %job.id, attempt = self.claim.attempt, end = what, state = job.state.as_str(), "an attempt ended");
+                    return Some(job);
+                }
+                Ok(Committed::Stale) => {
+                    tracing::warn!(job.id = %self.key.job, fence = self.key.fence, end = what, "a stale attempt was not committed");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(job.id = %self.key.job, %error, wait_ms, "a commit failed and is tried again")
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(wait_ms)) => wait_ms = (wait_ms * 2).min(COMMIT_RETRY_MS.1),
+                () = self.lease.lost() => {
+                    tracing::error!(job.id = %self.key.job, end = what, "the lease ran out before the attempt could be committed");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn output_dir(&self) -> PathBuf {
+        self.folder.join("outputs")
+    }
+}
+
+impl Previews {
+    fn ask(&mut self, request: PreviewRequest, task: TaskKey, folder: &Path, commands: &mpsc::Sender<Command>) {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        self.waiting.push(request);
+        // The child does not answer at all when it is too early; then the next request asks again.
+        let pending = self.asked.as_ref().is_some_and(|(_, since)| since.elapsed() < Duration::from_secs(1));
+        if !pending {
+            self.count += 1;
+            let path = folder.join(format!("preview-{}.png", self.count));
+            let _ = commands.try_send(Command::Preview { task, path: path.clone() });
+            self.asked = Some((path, Instant::now()));
+        }
+    }
+
+    async fn answer(&mut self, path: &Path, samples: u32) {
+        if self.asked.as_ref().is_none_or(|(asked, _)| asked != path) {
+            return;
+        }
+        self.asked = None;
+        match tokio::fs::symlink_metadata(path).await {
+            Ok(metadata) if metadata.is_file() && metadata.len() <= PREVIEW_BYTES_MAX => {}
+            _ => return,
+        }
+        if let Ok(picture) = tokio::fs::read(path).await {
+            let picture = bytes::Bytes::from(picture);
+            for request in self.waiting.drain(..) {
+                // Whoever no longer waits is not missed.
+                let _ = request.send((picture.clone(), samples));
+            }
+        }
+        let _ = tokio::fs::remove_file(path).await;
+    }
+}
+
+/// Waits until a shutdown has lasted for most of its bound.
+async fn past(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(Duration::from_millis(SHUTDOWN_MS / 2)).await;
+}
+
+fn internal(message: String, stage: &str) -> Failure {
+    let detail = FailureDetail { stage: stage.into(), message: message.clone(), ..FailureDetail::default() };
+    Failure { reason: FailureReason::Internal, message, details: vec![detail] }
+}
