@@ -1,0 +1,259 @@
+//! `/v1/jobs`: accept, list, show, cancel, retry and delete jobs. Follow a job from here: [`create`] → [`super::submit`] → the store.
+
+use super::accept::Accept;
+use super::extract::{JobPath, Query};
+use super::outputs::{self, Wish};
+use super::problem::{Kind, Problem};
+use super::wait::CancelOnDrop;
+use super::{Answer, AppState, idempotency, job_url, json, prefer, shown, submit, view, wait};
+use crate::config::nearest;
+use crate::job::{Job, JobId, JobState, TimeMs};
+use crate::limits::{LIST_JOBS_DEFAULT, LIST_JOBS_MAX};
+use crate::store::{Cancelled, ListFilter, NewJob, Submitted};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use std::time::Duration;
+
+/// The client of every job, as long as there are no keys.
+const CLIENT: &str = "local";
+/// Kinds of jobs that there are.
+const KINDS: [&str; 1] = ["scene"];
+/// Seconds after which a client that got a 202 should look again, at most.
+const RETRY_AFTER_SECONDS_MAX: u64 = 60;
+
+/// `POST /v1/jobs`.
+pub async fn create(State(app): State<AppState>, query: Query, headers: HeaderMap, body: Body) -> Answer {
+    let key = idempotency::begin(&app, &headers)?;
+    accept(&app, JobId::now_v7(), key, query, &headers, body).await
+}
+
+/// `PUT /v1/jobs/{id}`: the same with the client's own id, which makes it idempotent by itself.
+pub async fn create_with_id(
+    State(app): State<AppState>,
+    JobPath(id): JobPath,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    accept(&app, id, None, query, &headers, body).await
+}
+
+/// Reads, validates and stores a submission; then answers at once, or waits as the client prefers.
+async fn accept(
+    app: &AppState,
+    id: JobId,
+    key: Option<idempotency::KeyInProgress>,
+    mut query: Query,
+    headers: &HeaderMap,
+    body: Body,
+) -> Answer {
+    let cancel_on_disconnect = query.take_flag("cancel_on_disconnect")?;
+    let wait = prefer::wait(headers, app.limits.wait_seconds_max);
+    let spec = submit::read(app, headers, query, body).await?;
+    let idempotency = key.as_ref().map(|key| (key.key.clone(), idempotency::request_hash(&spec)));
+    let submitted = app.store.submit(NewJob { id, client: CLIENT.to_owned(), spec, idempotency }).await?;
+    let (job, created) = match submitted {
+        Submitted::Created(job) => (job, true),
+        Submitted::Existing(job) => (job, false),
+        Submitted::Conflict(other) if key.is_some() => {
+            let detail = format!(
+                "This Idempotency-Key belongs to job {other}, which was asked for differently. Use a new key for a new job."
+            );
+            return Err(Problem::new(Kind::IdempotencyMismatch, detail).job(other));
+        }
+        Submitted::Conflict(other) => {
+            let detail =
+                format!("The id {other} belongs to a job that was asked for differently. Use a new id for a new job.");
+            return Err(Problem::new(Kind::JobConflict, detail).job(other));
+        }
+    };
+    // The job is on disk: others with the same key may go on.
+    drop(key);
+    let Some(time_max) = wait else { return accepted(app, &job, created).await };
+    let guard = CancelOnDrop::new(app, job.id, cancel_on_disconnect);
+    let answer = waited(app, &job, created, headers, time_max).await;
+    guard.disarm();
+    let mut response = answer.unwrap_or_else(|problem| problem.into_response());
+    let applied = format!("wait={}", time_max.as_secs());
+    response.headers_mut().insert("preference-applied", HeaderValue::try_from(applied).expect("digits are ASCII"));
+    Ok(response)
+}
+
+/// 202 for a new job, 200 for one that was there.
+async fn accepted(app: &AppState, job: &Job, created: bool) -> Answer {
+    let shown = view::job(app, job).await?;
+    let mut response = json(if created { 202 } else { 200 }, &shown);
+    let fields = response.headers_mut();
+    fields.insert(header::LOCATION, HeaderValue::try_from(job_url(job.id)).expect("a UUID is ASCII"));
+    if !job.state.is_terminal() {
+        // Without a cost model, one second for each job before it is the best that can be said.
+        let position = shown["queue"]["position"].as_u64().unwrap_or(0);
+        fields.insert(header::RETRY_AFTER, HeaderValue::from((position + 1).min(RETRY_AFTER_SECONDS_MAX)));
+    }
+    Ok(response)
+}
+
+/// The job's end, as a picture where the client likes pictures better than JSON.
+async fn waited(app: &AppState, job: &Job, created: bool, headers: &HeaderMap, time_max: Duration) -> Answer {
+    let Some(ended) = wait::until_ended(app, job.id, time_max).await? else {
+        let job = app.store.job(job.id).await?.ok_or_else(|| Problem::no_job(job.id))?;
+        let mut response = accepted(app, &job, created).await?;
+        *response.status_mut() = StatusCode::ACCEPTED;
+        return Ok(response);
+    };
+    if !Accept::of(headers).prefers_image() {
+        return accepted(app, &ended, false).await;
+    }
+    if let Some(failure) = &ended.error {
+        return Err(Problem::of_failure(ended.id, failure));
+    }
+    let location = HeaderValue::try_from(job_url(ended.id)).expect("a UUID is ASCII");
+    // Conditions and ranges are about the picture's own address, not about this answer.
+    let mut accept_only = HeaderMap::new();
+    for value in headers.get_all(header::ACCEPT) {
+        accept_only.append(header::ACCEPT, value.clone());
+    }
+    let mut response = outputs::image_of(app, &Method::GET, &accept_only, &ended, Wish::ACCEPTED).await?;
+    response.headers_mut().insert(header::LOCATION, location);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `GET /v1/jobs/{id}`.
+pub async fn show(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
+    query.end(&[])?;
+    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    Ok(json(200, &view::job(&app, &job).await?))
+}
+
+/// `GET /v1/jobs`: newest first, a page at a time.
+pub async fn list(State(app): State<AppState>, mut query: Query) -> Answer {
+    let state = match query.take("state")? {
+        None => None,
+        Some(text) => Some(JobState::parse(&text).ok_or_else(|| {
+            let expected = "expected queued, running, succeeded, failed, cancelled or expired";
+            Problem::of_parameter("state", format!("found \"{}\", {expected}", shown(&text)))
+        })?),
+    };
+    let kind = query.take("kind")?;
+    if let Some(text) = kind.as_deref().filter(|text| !KINDS.contains(text)) {
+        let hint = nearest(text, &KINDS).map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+        let message = format!("found \"{}\", expected one of {}{hint}", shown(text), KINDS.join(", "));
+        return Err(Problem::of_parameter("kind", message));
+    }
+    let label = match query.take("label")? {
+        None => None,
+        Some(text) => {
+            Some(text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| {
+                Problem::of_parameter("label", format!("found \"{}\", expected KEY=VALUE", shown(&text)))
+            })?)
+        }
+    };
+    let limit = query.take_number("limit", 1..=LIST_JOBS_MAX)?.unwrap_or(LIST_JOBS_DEFAULT);
+    let before = match query.take("cursor")? {
+        None => None,
+        Some(text) => Some(parse_cursor(&text).ok_or_else(|| {
+            Problem::of_parameter(
+                "cursor",
+                "is not one that this service gave out; take it from next of the page before",
+            )
+        })?),
+    };
+    query.end(&["state", "kind", "label", "limit", "cursor"])?;
+    let jobs = app.store.list(ListFilter { client: None, state, kind, label, before, limit }).await?;
+    // A full page may be the last one; then the next one is empty, which costs less than counting.
+    let next = jobs.last().filter(|_| jobs.len() == limit as usize).map(|last| cursor(last.created_ms, last.id));
+    let shown: Vec<_> = jobs.iter().map(|job| view::listed_job(&app, job)).collect();
+    Ok(json(200, &json!({"jobs": shown, "next": next})))
+}
+
+/// A place in the list, as text that means nothing to clients.
+fn cursor(created_ms: TimeMs, id: JobId) -> String {
+    let mut bytes = created_ms.to_be_bytes().to_vec();
+    bytes.extend_from_slice(id.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn parse_cursor(text: &str) -> Option<(TimeMs, JobId)> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (created, id) = bytes.split_first_chunk::<8>()?;
+    let created_ms = TimeMs::from_be_bytes(*created);
+    (created_ms >= 0).then_some((created_ms, JobId::from_slice(id).ok()?))
+}
+
+/// `POST /v1/jobs/{id}/cancel`: 202 while it is being stopped, 200 when it is, 409 when it had ended otherwise.
+pub async fn cancel(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
+    query.end(&[])?;
+    match app.store.cancel(id).await?.ok_or_else(|| Problem::no_job(id))? {
+        Cancelled::Now(job) => Ok(json(200, &view::job(&app, &job).await?)),
+        Cancelled::Requested(job) => {
+            app.hub.cancel(id);
+            let mut response = json(202, &view::job(&app, &job).await?);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+            Ok(response)
+        }
+        Cancelled::AlreadyEnded(job) if job.state == JobState::Cancelled => {
+            Ok(json(200, &view::job(&app, &job).await?))
+        }
+        Cancelled::AlreadyEnded(job) => {
+            let detail = format!("The job has {} already; there is nothing to cancel.", job.state.as_str());
+            Err(Problem::new(Kind::JobEnded, detail).job(id).member("state", json!(job.state)))
+        }
+    }
+}
+
+/// `POST /v1/jobs/{id}/retry`: failed, cancelled or expired → queued, with the same id.
+pub async fn retry(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
+    query.end(&[])?;
+    match app.store.retry(id).await?.ok_or_else(|| Problem::no_job(id))? {
+        Ok(job) => accepted(&app, &job, true).await,
+        Err(job) => {
+            let (kind, why) = match job.state {
+                JobState::Succeeded => (Kind::JobEnded, "has succeeded; submit it again for another picture"),
+                _ => (Kind::JobNotEnded, "has not ended; cancel it first"),
+            };
+            Err(Problem::new(kind, format!("The job {why}.")).job(id).member("state", json!(job.state)))
+        }
+    }
+}
+
+/// `DELETE /v1/jobs/{id}`: forgets a job that has ended, and its outputs.
+pub async fn delete(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
+    query.end(&[])?;
+    match app.store.delete(id).await?.ok_or_else(|| Problem::no_job(id))? {
+        Ok(keys) => {
+            // Row first, blobs second: a blob that stays is an orphan, and orphans are collected.
+            if let Err(error) = app.blobs.delete(&keys).await {
+                tracing::warn!(job.id = %id, %error, blobs = keys.len(), "cannot delete the blobs of a deleted job");
+            }
+            Ok(deleted())
+        }
+        Err(job) => {
+            let detail = format!("The job is {}. Cancel it and wait for its end, then delete it.", job.state.as_str());
+            Err(Problem::new(Kind::JobNotEnded, detail).job(id).member("state", json!(job.state)))
+        }
+    }
+}
+
+fn deleted() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_come_back_as_they_went_and_nonsense_is_refused() {
+        let id = JobId::now_v7();
+        assert_eq!(parse_cursor(&cursor(1_795_082_400_007, id)), Some((1_795_082_400_007, id)));
+        for text in ["", "abc", "!!!!", &cursor(-1, id), &format!("{}AAAA", cursor(1, id))] {
+            assert_eq!(parse_cursor(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Around every request: an id, one log line with fields, security headers, and an answer even after a panic.
+
+use super::problem::{Kind, Problem};
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::any::Any;
+use std::time::Instant;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Bytes of a request id that a client may bring.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Writes the log line when it is dropped, so that a client that hangs up leaves one, too.
+struct Line {
+    method: String,
+    route: String,
+    id: HeaderValue,
+    start: Instant,
+    status: Option<u16>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let duration_ms = self.start.elapsed().as_secs_f64() * 1e3;
+        let (method, route, id) = (&self.method, &self.route, self.id.to_str().unwrap_or(""));
+        match self.status {
+            Some(status) => tracing::info!(method, route, status, duration_ms, request.id = id, "request"),
+            None => tracing::info!(method, route, duration_ms, request.id = id, "the client hung up before its answer"),
+        }
+    }
+}
+
+/// Gives the request an id (the client's own, if it brings a sane one), and logs its end.
+pub async fn trace(request: Request, next: Next) -> Response {
+    let id = request
+        .headers()
+        .get(&REQUEST_ID)
+        .filter(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.to_str().is_ok())
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).expect("a UUID is ASCII"));
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let mut line =
+        Line { method: request.method().to_string(), route, id: id.clone(), start: Instant::now(), status: None };
+    let mut response = next.run(request).await;
+    line.status = Some(response.status().as_u16());
+    response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The answer after a panic in a handler. The panic's text stays in the log.
+pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(message = message.unwrap_or("?"), "a handler panicked");
+    let detail =
+        "This is a fault of Kiln. The operator finds the cause in the log, under the X-Request-Id of this answer.";
+    Problem::new(Kind::Internal, detail).into_response()
+}

@@ -1,0 +1,68 @@
+//! `Prefer: wait=N`: holds an answer until its job ends. Costs a channel and a timer, never a thread.
+
+use super::AppState;
+use super::problem::Problem;
+use crate::job::{EventKind, Job, JobId};
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+
+/// The job once it has ended; `None` after `time_max`, or when the server is told to stop.
+pub async fn until_ended(app: &AppState, id: JobId, time_max: Duration) -> Result<Option<Job>, Problem> {
+    tokio::select! {
+        ended = ended(app, id) => ended.map(Some),
+        () = tokio::time::sleep(time_max) => Ok(None),
+        () = app.closing.cancelled() => Ok(None),
+    }
+}
+
+async fn ended(app: &AppState, id: JobId) -> Result<Job, Problem> {
+    loop {
+        // Subscribing comes before reading, or the end may fall between the two.
+        let mut events = app.hub.subscribe(id);
+        let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+        if job.state.is_terminal() {
+            return Ok(job);
+        }
+        loop {
+            match events.recv().await {
+                Ok(event) if matches!(event.kind, EventKind::Ended { .. }) => break,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_) | RecvError::Closed) => break,
+            }
+        }
+    }
+}
+
+/// Cancels a job when it is dropped, unless it was disarmed: for clients that asked for it by `?cancel_on_disconnect=true`.
+pub struct CancelOnDrop {
+    app: AppState,
+    id: Option<JobId>,
+}
+
+impl CancelOnDrop {
+    /// Armed where `wanted`.
+    pub fn new(app: &AppState, id: JobId, wanted: bool) -> Self {
+        Self { app: app.clone(), id: wanted.then_some(id) }
+    }
+
+    /// The client is still there.
+    pub fn disarm(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) else { return };
+        let app = self.app.clone();
+        runtime.spawn(async move {
+            match app.store.cancel(id).await {
+                Ok(_) => {
+                    app.hub.cancel(id);
+                    tracing::info!(job.id = %id, "cancelled, since its client hung up");
+                }
+                Err(error) => tracing::error!(job.id = %id, %error, "cannot cancel the job of a client that hung up"),
+            }
+        });
+    }
+}
