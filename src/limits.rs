@@ -58,7 +58,7 @@ pub const TEXTURE_SIDE_TEXELS_MAX: u32 = 16_384;
 pub const EXPOSURE_EV_MAX: f32 = 32.0;
 /// Factor by which an orbit camera may come nearer.
 pub const ZOOM_MAX: f32 = 1000.0;
-/// Coordinate of a camera, in metres from the origin.
+/// Coordinate of a camera or a vertex, in metres from the origin: squared areas stay finite in 32-bit floats below it.
 pub const COORDINATE_METRES_MAX: f32 = 1e9;
 /// Factor on an environment's radiance.
 pub const ENVIRONMENT_INTENSITY_MAX: f32 = 1e6;
@@ -164,3 +164,21 @@ pub const OUTPUTS_MAX: usize = 4_096;
 pub const PREVIEW_BYTES_MAX: u64 = 64 << 20;
 /// Milliseconds that the canary render may take, the compilation of every kernel by a slow driver included.
 pub const CANARY_MS: u64 = 90_000;
+/// Bytes of the JSON part of a glTF file.
+pub const GLTF_JSON_BYTES_MAX: u64 = 512 << 20;
+/// Elements of one glTF accessor.
+pub const ACCESSOR_ELEMENTS_MAX: u64 = 150_000_000;
+/// Elements of one glTF accessor that names no bytes of the file (all zeros, or all but the sparse ones).
+pub const ACCESSOR_ZEROS_MAX: u64 = 8 << 20;
+/// Triangles that emit light, over all instances.
+pub const EMISSIVE_TRIANGLES_MAX: u64 = 16 << 20;
+/// Levels of a compressed wide BVH, so that a traversal stack of this many entries per level is never exceeded.
+pub const BVH_LEVELS_MAX: u32 = 24;
+/// Width or height of an environment picture.
+pub const ENVIRONMENT_SIDE_TEXELS_MAX: u32 = 16_384;
+/// Texels of an environment picture.
+pub const ENVIRONMENT_TEXELS_MAX: u64 = 32 << 20;
+/// Largest radiance of an environment; what is brighter is clamped and noted.
+pub const ENVIRONMENT_RADIANCE_MAX: f32 = 1.0e8;
+/// Notes in a scene's report.
+pub const SCENE_NOTES_MAX: usize = 200;

@@ -5,6 +5,28 @@
 //!
 //! Spaces: glTF's own, right-handed, +Y up, metres. Colours are scene-linear Rec. 709 (invariant 8).
 
+mod accessor;
+mod animation;
+pub mod bvh;
+pub mod camera;
+mod container;
+mod document;
+mod emissive;
+mod error;
+mod frame;
+mod geometry;
+mod image;
+mod light;
+mod load;
+mod material;
+mod morph;
+mod nodes;
+mod skin;
+mod tally;
+
+pub use error::{SceneError, SceneErrorKind, SceneResult};
+pub use load::{EXTENSIONS, LoadOptions, load};
+
 use glam::{Affine3A, Vec2, Vec3, Vec4};
 
 /// A scene that is ready to be traced: every index in it is in range and every number finite.
@@ -53,12 +75,45 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// True where there is nothing inside.
+    pub fn is_empty(&self) -> bool {
+        !self.min.cmple(self.max).all()
+    }
+
+    /// Makes room for a point.
+    pub fn extend(&mut self, point: Vec3) {
+        self.min = self.min.min(point);
+        self.max = self.max.max(point);
+    }
+
+    /// Makes room for other bounds.
+    pub fn merge(&mut self, other: &Self) {
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// The point in the middle.
+    pub fn center(&self) -> Vec3 {
+        0.5 * self.min + 0.5 * self.max
+    }
+
+    /// The eight corners.
+    pub fn corners(&self) -> [Vec3; 8] {
+        std::array::from_fn(|corner| {
+            let pick = |axis: usize| if corner >> axis & 1 == 0 { self.min[axis] } else { self.max[axis] };
+            Vec3::new(pick(0), pick(1), pick(2))
+        })
+    }
+}
+
 /// Triangles in object space, in the leaf order of `bvh`: `primitive_base_idx` of a node indexes `triangles`.
 #[derive(Debug, Default)]
 pub struct Mesh {
     /// Index into [`Scene::materials`].
     pub material: u32,
-    /// Vertex indices of each triangle, counter-clockwise seen from the front.
+    /// Vertex indices of each triangle, counter-clockwise seen from the front in object space. Where `world_from_object`
+    /// mirrors, that is clockwise in the world: the renderer turns the geometric normal around by the determinant's sign.
     pub triangles: Vec<[u32; 3]>,
     /// Object space, metres.
     pub positions: Vec<Vec3>,
@@ -207,10 +262,16 @@ pub struct EmissiveTriangle {
 /// A camera of the file, placed in the world.
 #[derive(Debug, Clone)]
 pub struct FileCamera {
-    /// The camera's or its node's name.
+    /// The camera's name.
     pub name: Option<String>,
+    /// The name of its node.
+    pub node_name: Option<String>,
+    /// Index of the glTF camera; two nodes may share one.
+    pub index: u32,
     /// The camera itself.
     pub camera: Camera,
+    /// A sentence that says why nothing can be seen through it, e.g. a field of view of 0. [`camera::resolve`] refuses it.
+    pub problem: Option<String>,
 }
 
 /// How a camera projects.

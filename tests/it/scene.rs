@@ -1,1 +1,3 @@
-//! scene
+//! The scene loader: what a file means, and what it may not do to us.
+
+mod files;
