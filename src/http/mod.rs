@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 pub mod accept;
 pub mod assets;
 pub mod conditional;
-pub mod convert;
 pub mod download;
 pub mod events;
 pub mod extract;
@@ -89,7 +88,7 @@ pub struct AppState {
     /// The durable queue.
     pub store: Arc<dyn JobStore>,
     /// Assets and outputs.
-    pub blobs: Arc<BlobStore>,
+    pub blobs: BlobStore,
     /// Live events, progress and previews.
     pub hub: Arc<Hub>,
     /// See [`HttpLimits`].
@@ -104,7 +103,7 @@ pub struct AppState {
 
 impl AppState {
     /// State over a store, blobs and a hub. Somebody must run [`Hub::follow`] on the store's events, or nothing is live.
-    pub fn new(store: Arc<dyn JobStore>, blobs: Arc<BlobStore>, hub: Arc<Hub>, limits: HttpLimits) -> Self {
+    pub fn new(store: Arc<dyn JobStore>, blobs: BlobStore, hub: Arc<Hub>, limits: HttpLimits) -> Self {
         Self {
             store,
             blobs,

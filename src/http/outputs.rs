@@ -12,8 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -80,7 +79,9 @@ pub async fn image_of(app: &AppState, method: &Method, headers: &HeaderMap, job:
     let wanted = match wish.format {
         Some((media_type, _)) => media_type,
         None => {
-            let offers: Vec<&str> = std::iter::once(stored).chain(CONVERSIONS.map(|row| row.1)).collect();
+            let convertible = CONVERSIONS.iter().any(|row| row.1 == stored);
+            let others = CONVERSIONS.iter().map(|row| row.1).filter(|other| convertible && *other != stored);
+            let offers: Vec<&str> = std::iter::once(stored).chain(others).collect();
             Accept::of(headers).best(&offers).ok_or_else(|| {
                 let detail = format!("The picture can be had as {}.", offers.join(", "));
                 Problem::new(Kind::NotAcceptable, detail).job(job.id)
@@ -106,9 +107,8 @@ async fn converted(
     wanted: &str,
     quality: u8,
 ) -> Answer {
-    let format_of = |media_type: &str| CONVERSIONS.iter().find(|row| row.1 == media_type).copied();
-    let (Some((_, _, from)), Some((extension, media_type, to))) = (format_of(&output.media_type), format_of(wanted))
-    else {
+    let row_of = |media_type: &str| CONVERSIONS.iter().find(|row| row.1 == media_type);
+    let (Some(_), Some(&(extension, media_type, to))) = (row_of(&output.media_type), row_of(wanted)) else {
         let detail = format!(
             "The picture is {}, which is not converted. Ask for that type, or GET its output.",
             output.media_type
@@ -123,12 +123,14 @@ async fn converted(
         return Err(Problem::new(Kind::NotAcceptable, detail).job(id));
     }
     let permit = Arc::clone(&app.conversions).acquire_owned().await.expect("the semaphore is never closed");
-    let original = read_whole(app, id, &output.name).await?;
+    let (_, key) = find(app, id, &output.name).await?;
+    let original = app.blobs.read_all(&key).await.map_err(assets::blob_problem)?;
+    let from = output.media_type.clone();
     let work = move || {
         let _permit = permit;
-        let bytes = super::convert::convert(&original, from, to, quality)?;
+        let bytes = crate::image::convert(&original, &from, to, quality)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
-        Ok::<_, ::image::ImageError>((Bytes::from(bytes), sha256))
+        Ok::<_, crate::image::EncodeError>((Bytes::from(bytes), sha256))
     };
     let (bytes, sha256) = tokio::task::spawn_blocking(work)
         .await
@@ -142,17 +144,6 @@ async fn converted(
         file_name: format!("{stem}.{extension}"),
     };
     download::answer(app, method, headers, &thing, Source::Memory(bytes)).await
-}
-
-async fn read_whole(app: &AppState, id: JobId, name: &str) -> Result<Bytes, Problem> {
-    let (output, key) = find(app, id, name).await?;
-    let (_, stream) = app.blobs.read(&key, None).await.map_err(assets::blob_problem)?;
-    let mut stream = std::pin::pin!(stream);
-    let mut whole = BytesMut::with_capacity(output.bytes as usize);
-    while let Some(chunk) = stream.next().await {
-        whole.extend_from_slice(&chunk.map_err(assets::blob_problem)?);
-    }
-    Ok(whole.freeze())
 }
 
 /// Every output of the job.
