@@ -12,6 +12,7 @@ pub mod camera;
 mod container;
 mod document;
 mod emissive;
+pub mod environment;
 mod error;
 mod frame;
 mod geometry;
@@ -21,6 +22,7 @@ mod load;
 mod material;
 mod morph;
 mod nodes;
+pub mod pack;
 mod skin;
 mod tally;
 
