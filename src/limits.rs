@@ -86,6 +86,14 @@ pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
 pub const STORE_OPERATIONS_QUEUED_MAX: usize = 4096;
 /// Operations committed in one transaction of the store's writer.
 pub const STORE_GROUP_OPERATIONS_MAX: usize = 256;
+/// Connections of the store that read.
+pub const STORE_READERS_MAX: u32 = 3;
+/// Stored events, of all jobs, that a subscriber of the store may be behind.
+pub const STORE_EVENTS_BUFFERED_MAX: usize = 4096;
+/// Stored events of one job, after which log lines are dropped.
+pub const JOB_EVENTS_MAX: i64 = 10_000;
+/// Bytes of one log line of a job; the rest is cut off.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 4096;
 /// Bytes of one frame on the pipe between the front end and the GPU process.
 pub const PIPE_FRAME_BYTES_MAX: usize = 4 << 20;
 /// Frames waiting to be written to the pipe.
@@ -106,6 +114,12 @@ pub const LEASE_MS: i64 = 15_000;
 pub const LEASE_RENEW_MS: u64 = 5_000;
 /// Attempts of one task before it is failed.
 pub const ATTEMPTS_MAX: u32 = 5;
+/// Attempts of one task, with those that a restart of the server cut short, before it is failed.
+pub const ATTEMPTS_WITH_RESTARTS_MAX: u32 = 20;
+/// Milliseconds until the first retry of a task, and the longest time until a later one; each is twice the one before.
+pub const RETRY_DELAY_MS_MIN: i64 = 1_000;
+/// See [`RETRY_DELAY_MS_MIN`].
+pub const RETRY_DELAY_MS_MAX: i64 = 30_000;
 /// Deaths of the GPU process that one task may cause before it is quarantined.
 pub const GPU_PROCESS_DEATHS_MAX: u32 = 2;
 /// Events kept in memory for one subscriber before it is told to resume from the store.

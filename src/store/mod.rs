@@ -109,7 +109,7 @@ pub enum Committed {
 }
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the data folder open.
     #[error("the data folder {0} is in use by another kiln server")]
@@ -127,6 +127,12 @@ pub enum StoreError {
     /// No space left.
     #[error("the disk is full: {0}")]
     Full(String),
+    /// The data folder cannot be written.
+    #[error("the data folder {0} cannot be written; give kiln's user the right to, or choose another with --data")]
+    ReadOnly(String),
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NoJob(JobId),
     /// Too many operations wait.
     #[error("the store is overloaded: {0} operations wait")]
     Overloaded(usize),

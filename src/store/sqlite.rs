@@ -1,1 +1,200 @@
+//! The queue in one SQLite file: [`SqliteStore`].
+//!
+//! Changes go through one writer task (see `writer`), which owns the only connection that writes and commits them in groups;
+//! reads go through a small pool beside it, which WAL lets run at the same time. Durable means `synchronous=FULL`: a commit
+//! returns after its fsync. One process owns the data folder at a time, by a lock on `kiln.lock` in it.
+//!
+//! It knows nothing of HTTP, of the GPU, or of what a job's spec says.
 
+mod attempts;
+mod open;
+mod operations;
+mod read;
+mod writer;
+
+use crate::job::*;
+use crate::store::*;
+use async_trait::async_trait;
+use sqlx::sqlite::{Sqlite, SqlitePool};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+use tokio::sync::{Notify, broadcast};
+use writer::{WhenFull, Writer};
+
+/// Corrects the database's clock. A server leaves it alone; tests move it, to see leases run out and clocks go backwards
+/// without waiting.
+#[derive(Debug, Clone, Default)]
+pub struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    /// Moves the clock by this many milliseconds, into the past where they are negative.
+    pub fn advance_ms(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The same clock outside of a transaction; SQLite reads the system's clock too.
+    fn wall_ms(&self) -> TimeMs {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_millis());
+        TimeMs::try_from(now).unwrap_or(TimeMs::MAX).saturating_add(self.offset_ms())
+    }
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone, Default)]
+pub struct SqliteOptions {
+    /// See [`Clock`].
+    pub clock: Clock,
+    /// Bytes that the database file may grow to; `None`: as large as the disk. Beyond it, changes fail with [`StoreError::Full`].
+    pub bytes_max: Option<u64>,
+}
+
+/// See the module's text.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the store in a data folder, and makes both where they are missing. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process has it, [`StoreError::Newer`] where a newer version wrote it,
+    /// [`StoreError::ReadOnly`], [`StoreError::Full`], and [`StoreError::Corrupt`] where the file is no database.
+    pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, SqliteOptions::default()).await
+    }
+
+    /// The same with options.
+    pub async fn open_with(data_dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let (writer, readers) = open::open(data_dir, options).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Commits what was asked for, then closes the file and releases the folder. Later calls fail. A store that is dropped
+    /// instead does the same a little later.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(failure)
+    }
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn submit(&self, job: NewJob) -> Result<Submitted, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::submit(tx, job))).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        Ok(read::job(&mut *self.reader().await?, id).await?.map(|(_, job)| job))
+    }
+
+    async fn list(&self, filter: ListFilter) -> Result<Vec<Job>, StoreError> {
+        read::list(&mut *self.reader().await?, &filter).await
+    }
+
+    async fn position(&self, id: JobId) -> Result<u64, StoreError> {
+        read::position(&mut *self.reader().await?, id).await
+    }
+
+    async fn counts(&self) -> Result<(u64, u64), StoreError> {
+        read::counts(&mut *self.reader().await?).await
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::cancel(tx, id))).await
+    }
+
+    async fn retry(&self, id: JobId) -> Result<Option<Result<Job, Job>>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::retry(tx, id))).await
+    }
+
+    async fn delete(&self, id: JobId) -> Result<Option<Result<Vec<String>, Job>>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::delete(tx, id))).await
+    }
+
+    async fn claim(&self, worker: &str, lease_ms: i64) -> Result<Option<Claim>, StoreError> {
+        let worker = worker.to_owned();
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::claim(tx, worker, lease_ms))).await
+    }
+
+    async fn heartbeat(&self, claim: &Claim, progress: Progress, lease_ms: i64) -> Result<LeaseState, StoreError> {
+        let claim = claim.clone();
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::heartbeat(tx, claim, progress, lease_ms))).await
+    }
+
+    async fn commit(&self, claim: &Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
+        let claim = claim.clone();
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::commit(tx, claim, end))).await
+    }
+
+    async fn rescue(&self, all: bool) -> Result<Vec<JobId>, StoreError> {
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::rescue(tx, all))).await
+    }
+
+    async fn log(&self, id: JobId, message: String) -> Result<Event, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::log(tx, id, message))).await
+    }
+
+    async fn events(&self, id: JobId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        read::events(&mut *self.reader().await?, id, after, limit).await
+    }
+
+    async fn output_blob(&self, id: JobId, name: &str) -> Result<Option<(Output, String)>, StoreError> {
+        read::output_blob(&mut *self.reader().await?, id, name).await
+    }
+
+    async fn put_asset(&self, sha256: &str, bytes: u64) -> Result<(), StoreError> {
+        let sha256 = sha256.to_owned();
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::put_asset(tx, sha256, bytes))).await
+    }
+
+    async fn asset(&self, sha256: &str) -> Result<Option<u64>, StoreError> {
+        read::asset(&mut *self.reader().await?, sha256).await
+    }
+
+    async fn blob_keys(&self) -> Result<Vec<String>, StoreError> {
+        read::blob_keys(&mut *self.reader().await?).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        read::counts(&mut *self.reader().await?).await.map(drop)
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<(JobId, Event)> {
+        self.writer.events.subscribe()
+    }
+
+    fn work_notify(&self) -> Arc<Notify> {
+        self.writer.work.clone()
+    }
+}
+
+/// What SQLite said, in the store's own words.
+fn failure(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::PoolTimedOut => StoreError::Overloaded(crate::limits::STORE_READERS_MAX as usize),
+        sqlx::Error::Io(io) => open::io_failure("the store's file", io),
+        sqlx::Error::Database(database) => {
+            // Extended result codes hold the primary one in their low byte (sqlite.org/rescode.html).
+            let code = database.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0);
+            match code & 0xff {
+                8 => StoreError::ReadOnly("of the store".into()),
+                11 | 26 => StoreError::Corrupt(database.message().to_owned()),
+                13 => StoreError::Full("the store cannot grow; free some space or delete finished jobs".into()),
+                _ => StoreError::Other(error.to_string()),
+            }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Corrupt(error.to_string()),
+        _ => StoreError::Other(error.to_string()),
+    }
+}

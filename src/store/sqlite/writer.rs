@@ -1,0 +1,283 @@
+//! The one writer: takes operations from a bounded channel and commits what has gathered in one transaction.
+//!
+//! SQLite has one writer at a time, and each commit costs an fsync. While one commit is on its way to the disk, further
+//! operations gather; the next transaction takes all of them. Every operation runs in a savepoint of its own, so that one that
+//! fails is undone alone. Nobody is told anything, neither the caller nor the subscribers, before the commit has returned.
+//!
+//! Runs as one tokio task, which owns the only connection that writes, and the lock on the data folder.
+
+use super::{Clock, failure};
+use crate::job::{Event, EventKind, JobId, TimeMs};
+use crate::limits::STORE_GROUP_OPERATIONS_MAX;
+use crate::store::StoreError;
+use futures::future::BoxFuture;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+/// What an operation works with: the connection, inside a transaction, and what it wants to be told after the commit.
+pub(super) struct Tx {
+    pub(super) connection: SqliteConnection,
+    pub(super) clock: Clock,
+    /// The database's clock at the beginning of the transaction. May go backwards between transactions.
+    pub(super) now_ms: TimeMs,
+    /// The largest `created_ms` so far; new jobs are never before it, whatever the clock does.
+    pub(super) created_ms_last: TimeMs,
+    events: Vec<(JobId, Event)>,
+    /// When tasks that were put back become claimable; in the past: at once.
+    claimable_ms: Vec<TimeMs>,
+}
+
+impl Tx {
+    pub(super) fn new(connection: SqliteConnection, clock: Clock, created_ms_last: TimeMs) -> Self {
+        Self { connection, clock, now_ms: 0, created_ms_last, events: Vec::new(), claimable_ms: Vec::new() }
+    }
+
+    /// Appends an event to a job, with the job's next `seq`; subscribers hear of it after the commit.
+    pub(super) async fn event(&mut self, seq: i64, id: JobId, kind: EventKind) -> Result<Event, StoreError> {
+        let text = serde_json::to_string(&kind).map_err(|error| StoreError::Other(error.to_string()))?;
+        let row = sqlx::query(
+            "INSERT INTO event (job_seq, seq, time_ms, kind)
+             VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE job_seq = ?1), ?2, ?3) RETURNING seq",
+        )
+        .bind(seq)
+        .bind(self.now_ms)
+        .bind(text)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(failure)?;
+        let event = Event { seq: row.try_get("seq").map_err(failure)?, time_ms: self.now_ms, kind };
+        self.events.push((id, event.clone()));
+        Ok(event)
+    }
+
+    /// Notes that a task can be claimed from `run_at_ms` on.
+    pub(super) fn claimable(&mut self, run_at_ms: TimeMs) {
+        self.claimable_ms.push(run_at_ms);
+    }
+
+    async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        sqlx::query(sql).execute(&mut self.connection).await.map(drop).map_err(failure)
+    }
+}
+
+/// One change, from the moment it is asked for to the answer.
+trait Operation: Send {
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>>;
+    /// Answers with what `run` found, or with the error.
+    fn answer(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+struct Pending<T, W> {
+    work: Option<W>,
+    value: Option<T>,
+    sender: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, W> Operation for Pending<T, W>
+where
+    T: Send + 'static,
+    W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+{
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> {
+        Box::pin(async move {
+            let work = self.work.take().expect("the writer runs an operation once");
+            self.value = Some(work(tx).await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { value, sender, .. } = *self;
+        let value = result.map(|()| value.expect("run returned Ok only after it had set the value"));
+        // Nobody listens when the caller was dropped meanwhile; the change stands all the same.
+        let _ = sender.send(value);
+    }
+}
+
+/// What to do when the channel is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenFull {
+    /// Refuse: a client can come again.
+    Refuse,
+    /// Wait for room: a worker's finished work must not be thrown away because clients are many.
+    Wait,
+}
+
+/// The callers' end of the writer.
+pub(super) struct Writer {
+    /// `None` once closed.
+    operations: std::sync::Mutex<Option<mpsc::Sender<Box<dyn Operation>>>>,
+    task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(super) events: broadcast::Sender<(JobId, Event)>,
+    pub(super) work: Arc<Notify>,
+}
+
+impl Writer {
+    /// Starts the task. `claimable_ms` are the moments at which tasks that wait after a failure become claimable.
+    pub(super) fn start(tx: Tx, lock: File, claimable_ms: Vec<TimeMs>, queued_max: usize, events_max: usize) -> Self {
+        let (operations, receiver) = mpsc::channel(queued_max);
+        let (events, _) = broadcast::channel(events_max);
+        let work = Arc::new(Notify::new());
+        let group = Group {
+            tx,
+            events: events.clone(),
+            work: work.clone(),
+            claimable_ms: claimable_ms.into_iter().map(Reverse).collect(),
+        };
+        let task = tokio::spawn(async move {
+            group.serve(receiver).await;
+            // Released only now, when the connection is closed: the next server may open the folder.
+            drop(lock);
+        });
+        Self { operations: std::sync::Mutex::new(Some(operations)), task: Some(task).into(), events, work }
+    }
+
+    /// Runs an operation in the next transaction, and returns when that is on disk.
+    pub(super) async fn write<T, W>(&self, when_full: WhenFull, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let operation: Box<dyn Operation> = Box::new(Pending { work: Some(work), value: None, sender });
+        let operations = self.operations.lock().expect("nothing panics while it holds the lock").clone();
+        let operations = operations.ok_or_else(stopped)?;
+        match when_full {
+            WhenFull::Wait => operations.send(operation).await.map_err(|_| stopped())?,
+            WhenFull::Refuse => operations.try_send(operation).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Overloaded(operations.max_capacity()),
+                mpsc::error::TrySendError::Closed(_) => stopped(),
+            })?,
+        }
+        // Closing must not wait for callers that wait for their answer.
+        drop(operations);
+        receiver.await.map_err(|_| stopped())?
+    }
+
+    /// Takes no more operations, and returns when those that were taken are on disk and the lock is released.
+    pub(super) async fn close(&self) {
+        self.operations.lock().expect("nothing panics while it holds the lock").take();
+        if let Some(task) = self.task.lock().await.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the store's writer died");
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Other("the store's writer has stopped; restart kiln".into())
+}
+
+/// The state of the writer task.
+struct Group {
+    tx: Tx,
+    events: broadcast::Sender<(JobId, Event)>,
+    work: Arc<Notify>,
+    /// Soonest first.
+    claimable_ms: BinaryHeap<Reverse<TimeMs>>,
+}
+
+impl Group {
+    async fn serve(mut self, mut receiver: mpsc::Receiver<Box<dyn Operation>>) {
+        loop {
+            let wait_ms =
+                self.claimable_ms.peek().map(|Reverse(at)| (at - self.tx.clock.wall_ms()).max(0).unsigned_abs());
+            let ripe = async move {
+                match wait_ms {
+                    Some(wait_ms) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                operation = receiver.recv() => {
+                    let Some(operation) = operation else { break };
+                    let mut group = vec![operation];
+                    while group.len() < STORE_GROUP_OPERATIONS_MAX && let Ok(operation) = receiver.try_recv() {
+                        group.push(operation);
+                    }
+                    self.commit(group).await;
+                }
+                () = ripe => {
+                    self.claimable_ms.pop();
+                    self.notify();
+                }
+            }
+        }
+        if let Err(error) = self.tx.connection.close().await {
+            tracing::warn!(%error, "closing the store");
+        }
+    }
+
+    /// One transaction for the whole group; answers and events only after it is on disk.
+    async fn commit(&mut self, mut group: Vec<Box<dyn Operation>>) {
+        let committed = match self.run(&mut group).await {
+            Ok(results) => self.tx.execute("COMMIT").await.map(|()| results),
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(results) => {
+                for (id, event) in self.tx.events.drain(..) {
+                    // Without subscribers there is nobody to tell.
+                    let _ = self.events.send((id, event));
+                }
+                for (operation, result) in group.into_iter().zip(results) {
+                    operation.answer(result);
+                }
+                let claimable = std::mem::take(&mut self.tx.claimable_ms);
+                let (now, later): (Vec<_>, Vec<_>) = claimable.into_iter().partition(|at| *at <= self.tx.now_ms);
+                self.claimable_ms.extend(later.into_iter().map(Reverse));
+                if !now.is_empty() {
+                    self.notify();
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, operations = group.len(), "the store could not commit");
+                // Fails where SQLite has rolled back by itself already, which is as good.
+                let _ = self.tx.execute("ROLLBACK").await;
+                self.tx.events.clear();
+                self.tx.claimable_ms.clear();
+                for operation in group {
+                    operation.answer(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Runs each operation in its savepoint. An error of the whole means that the transaction cannot be saved.
+    async fn run(&mut self, group: &mut [Box<dyn Operation>]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        self.tx.execute("BEGIN IMMEDIATE").await?;
+        let clock = sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now")
+            .fetch_one(&mut self.tx.connection)
+            .await
+            .map_err(failure)?;
+        self.tx.now_ms = clock.try_get::<TimeMs, _>("now").map_err(failure)? + self.tx.clock.offset_ms();
+        let mut results = Vec::with_capacity(group.len());
+        for operation in group {
+            let (events, claimable) = (self.tx.events.len(), self.tx.claimable_ms.len());
+            self.tx.execute("SAVEPOINT operation").await?;
+            let result = operation.run(&mut self.tx).await;
+            if result.is_err() {
+                // On a full disk SQLite may have rolled back everything; then this fails, and with it the whole group.
+                self.tx.execute("ROLLBACK TO operation").await?;
+                self.tx.events.truncate(events);
+                self.tx.claimable_ms.truncate(claimable);
+            }
+            self.tx.execute("RELEASE operation").await?;
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// Wakes every worker that waits, and leaves a permit for one that is just about to.
+    fn notify(&self) {
+        self.work.notify_waiters();
+        self.work.notify_one();
+    }
+}
