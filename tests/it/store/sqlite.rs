@@ -1,0 +1,193 @@
+//! What is particular to a store in a file: the folder and its lock, versions, rows that went bad, a disk that is full.
+
+use super::*;
+use futures::future::join_all;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+
+/// The file behind the store's back.
+async fn file(dir: &std::path::Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(dir.join("kiln.sqlite")).connect().await.unwrap()
+}
+
+async fn execute(dir: &std::path::Path, sql: &'static str) {
+    let mut connection = file(dir).await;
+    sqlx::query(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_folder_is_refused() {
+    let bench = Bench::sqlite().await;
+    let second = SqliteStore::open(bench.dir.path()).await;
+    assert!(matches!(second.err(), Some(StoreError::InUse(_))));
+    bench.submit().await;
+    bench.store.close().await;
+    let second = SqliteStore::open(bench.dir.path()).await.unwrap();
+    assert_eq!(second.counts().await.unwrap(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_store_that_was_dropped_can_be_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        assert_eq!(store.counts().await.unwrap(), (round, 0));
+        store.submit(new_job(spec(Priority::Normal))).await.unwrap();
+        drop(store);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_instead_of_hanging() {
+    let bench = Bench::sqlite().await;
+    bench.store.close().await;
+    assert!(bench.store.submit(new_job(spec(Priority::Normal))).await.is_err());
+    assert!(bench.store.counts().await.is_err());
+    bench.store.close().await;
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_not_touched() {
+    let bench = Bench::sqlite().await;
+    bench.store.close().await;
+    execute(
+        bench.dir.path(),
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'of the future', TRUE, x'00', 0)",
+    )
+    .await;
+    let error = SqliteStore::open(bench.dir.path()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error}");
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("kiln.sqlite"),
+        "this is no database, but it is long enough to be looked at".repeat(20),
+    )
+    .unwrap();
+    let error = SqliteStore::open(dir.path()).await.err().unwrap();
+    assert!(matches!(&error, StoreError::Corrupt(what) if what.contains("kiln.sqlite")), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_a_clear_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o555)).unwrap();
+    if std::fs::write(data.join("probe"), "").is_ok() {
+        eprintln!("SKIPPED: this user may write into read-only folders (root?), so there is nothing to see");
+        return;
+    }
+    for folder in [data.clone(), data.join("below")] {
+        let error = SqliteStore::open(&folder).await.err().unwrap();
+        assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+        assert!(error.to_string().contains("cannot be written"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { bytes_max: Some(400 << 10), ..SqliteOptions::default() };
+    let store = SqliteStore::open_with(dir.path(), options).await.unwrap();
+    let mut told = store.subscribe();
+    let mut kept = Vec::new();
+    let mut refused = 0;
+    while refused == 0 {
+        let news: Vec<NewJob> = (0..20).map(|_| new_job(labelled("text", &"x".repeat(200)))).collect();
+        let answers = join_all(news.iter().map(|new| store.submit(new.clone()))).await;
+        for (new, answer) in news.iter().zip(answers) {
+            match answer {
+                Ok(Submitted::Created(_)) => kept.push(new.id),
+                Ok(other) => panic!("{other:?}"),
+                Err(StoreError::Full(_)) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(kept.len() < 10_000, "the bound has no effect");
+    }
+    assert_eq!(store.counts().await.unwrap(), (kept.len() as u64, 0), "exactly what was answered is there");
+    for id in &kept {
+        assert!(store.job(*id).await.unwrap().is_some());
+        assert_eq!(told.recv().await.unwrap().0, *id);
+    }
+    assert!(told.is_empty(), "what was undone is not told of");
+    // Work that is there can still be finished and forgotten, which makes room again.
+    for id in &kept[..kept.len() / 2] {
+        let claim = store.claim("worker", LEASE_MS).await;
+        if let Ok(Some(claim)) = claim {
+            store.commit(&claim, AttemptEnd::Cancelled).await.unwrap();
+            store.delete(*id).await.unwrap();
+        }
+    }
+    store.submit(new_job(spec(Priority::Normal))).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_row_that_went_bad_fails_its_own_job_only() {
+    let bench = Bench::sqlite().await;
+    let bad = bench.submit().await;
+    let good = bench.submit().await;
+    execute(bench.dir.path(), "UPDATE job SET spec = '{\"kind\": \"sce' WHERE seq = (SELECT min(seq) FROM job)").await;
+    let error = bench.store().job(bad.id).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt(what) if what.contains(&bad.id.to_string())), "{error}");
+    let list = bench.store().list(ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
+    assert_eq!(list.len(), 1);
+    let older = ListFilter { limit: 10, before: Some((list[0].created_ms, list[0].id)), ..ListFilter::default() };
+    assert!(bench.store().list(older).await.unwrap().is_empty(), "the list leaves it out and goes on");
+    assert_eq!(bench.claim().await.unwrap().job, good.id, "the claim goes on with the next one");
+    assert_eq!(bench.store().counts().await.unwrap(), (0, 1));
+    assert_eq!(bench.events(bad.id).await, ["queued", "ended"]);
+    bench.store().delete(bad.id).await.unwrap().unwrap().expect("it has ended, and can be deleted");
+    assert!(bench.store().job(bad.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn many_rows_that_went_bad_do_not_stop_the_queue() {
+    let bench = Bench::sqlite().await;
+    join_all((0..150).map(|_| bench.submit())).await;
+    execute(bench.dir.path(), "UPDATE job SET spec = 'null'").await;
+    let good = bench.submit().await;
+    let mut claims = 0;
+    let claim = loop {
+        claims += 1;
+        assert!(claims < 10, "the queue is stuck");
+        if let Some(claim) = bench.claim().await {
+            break claim;
+        }
+    };
+    assert_eq!(claim.job, good.id);
+    let page = bench.store().list(ListFilter { limit: 5, ..ListFilter::default() }).await.unwrap();
+    assert_eq!(page.len(), 1);
+}
+
+#[tokio::test]
+async fn the_schema_refuses_rows_that_contradict_themselves() {
+    let bench = Bench::sqlite().await;
+    bench.submit().await;
+    let mut connection = file(bench.dir.path()).await;
+    for sql in [
+        "UPDATE job SET state = 'succeeded'",
+        "UPDATE job SET ended_ms = 1",
+        "UPDATE job SET error = '{}'",
+        "UPDATE job SET cancel_requested = 1",
+        "UPDATE job SET state = 'nonsense'",
+        "UPDATE job SET id = x'00'",
+        "UPDATE job SET idempotency_key = 'without a hash'",
+        "UPDATE task SET state = 'running'",
+        "UPDATE task SET owner = 'nobody'",
+        "UPDATE task SET attempt = -1",
+        "INSERT INTO asset VALUES ('short', 1, 1)",
+    ] {
+        let error = sqlx::query(sql).execute(&mut connection).await.expect_err(sql);
+        assert!(error.to_string().contains("CHECK"), "{sql}: {error}");
+    }
+}
