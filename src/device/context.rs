@@ -3,7 +3,7 @@
 use super::{DeviceError, GpuBuffer, Kernel, KernelSource, Kernels, MemoryLedger, fault};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -80,16 +80,24 @@ impl GpuContext<'_> {
         let least = size_of::<T>().max(16) as u64;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let buffer = self.buffer(label, (bytes.len() as u64).max(least), usage)?;
-        // In pieces, so that the staging memory stays small and the thread keeps showing life.
+        self.upload(&buffer, 0, bytes)?;
+        Ok(buffer)
+    }
+
+    /// Writes `bytes` at `offset`, large ones in pieces, so that the staging memory stays small and the thread keeps showing life.
+    ///
+    /// # Errors
+    /// As [`GpuContext::wait`].
+    pub fn upload(&self, buffer: &GpuBuffer, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
         const PIECE_BYTES: usize = 16 << 20;
         for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
-            self.write(&buffer, (i * PIECE_BYTES) as u64, piece);
-            if bytes.len() > PIECE_BYTES {
+            self.write(buffer, offset + (i * PIECE_BYTES) as u64, piece);
+            if bytes.len() > PIECE_BYTES / 4 {
                 let index = self.queue.submit([]);
                 self.wait(index)?;
             }
         }
-        Ok(buffer)
+        Ok(())
     }
 
     /// Queues a write. `bytes` may have any length: a tail shorter than a word is padded with zeros.
@@ -105,18 +113,13 @@ impl GpuContext<'_> {
         }
     }
 
-    /// Compiles a variant of a kernel, or finds it compiled.
+    /// Compiles a variant of a kernel, or finds it compiled. `constants` are override constants by `@id`.
     ///
     /// # Errors
-    /// [`DeviceError::Validation`] when the WGSL and the layout do not fit.
-    pub fn kernel(
-        &self,
-        source: KernelSource,
-        constants: &[(u16, u32)],
-        layout: &wgpu::PipelineLayout,
-    ) -> Result<Rc<Kernel>, DeviceError> {
+    /// [`DeviceError::Validation`] when wgpu refuses the WGSL.
+    pub fn kernel(&self, source: KernelSource, constants: &[(u16, u32)]) -> Result<Arc<Kernel>, DeviceError> {
         self.alive();
-        let kernel = self.kernels.get(self.device, source, constants, layout);
+        let kernel = self.kernels.get(self.device, source, constants);
         self.alive();
         kernel
     }

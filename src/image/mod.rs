@@ -69,7 +69,9 @@ pub enum EncodeError {
         message: String,
     },
     /// There is no way from the one format to the other.
-    #[error("a picture of type {from} cannot be converted to {to}; image/png, image/jpeg and image/webp convert into each other")]
+    #[error(
+        "a picture of type {from} cannot be converted to {to}; image/png, image/jpeg and image/webp convert into each other"
+    )]
     Unsupported {
         /// The type there is.
         from: String,

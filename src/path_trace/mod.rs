@@ -1,3 +1,21 @@
 //! Host side of the wavefront path tracer: packs a [`crate::scene::Scene`] into buffers and renders it in slices.
 //!
-//! Knows nothing of glTF or HTTP.
+//! Packing runs on a loader thread ([`Render::new`]), everything else on the device thread. Knows nothing of glTF or HTTP.
+//!
+//! One bounce of a batch of paths is four kernels (`shaders/*.wgsl`): `extend` finds the next surface, `shade` looks at it and leaves
+//! a connection to a light and the next ray, `advance` turns what was appended into what is read, `shadow` tests the connections.
+//! `generate` starts a batch and `accumulate` adds it to the film.
+
+mod alias;
+mod kernels;
+pub mod layout;
+mod lights;
+mod pack;
+mod render;
+mod resident;
+mod settings;
+mod sky;
+
+pub use kernels::KERNELS;
+pub use render::{Render, RenderEvent, RenderEvents, RenderStats};
+pub use settings::{Background, RenderSettings};

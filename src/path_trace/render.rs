@@ -1,0 +1,461 @@
+//! A render as work in slices.
+//!
+//! The work is a list of items: item i is sample i / P of place i mod P in the work order of P pixels. A batch is a run of items, one
+//! path slot each. Every path writes to its own slot only, and a finished batch is added to the film one pixel at a time in the order of
+//! samples: so the film's bits depend neither on the size of batches, nor on slices, nor on the order in which the GPU worked.
+
+use super::layout;
+use super::pack::{self, PackedScene};
+use super::resident::Resident;
+use super::settings::{Background, RenderSettings};
+use super::sky::{self, PackedSky};
+use crate::device::{Abandoned, DeviceError, GpuContext, Kernel, SliceOutcome, SliceWork};
+use crate::image::Film;
+use crate::job::Priority;
+use crate::scene::Scene;
+use crate::scene::environment::Environment;
+use bytemuck::Zeroable;
+use std::collections::VecDeque;
+use std::mem::offset_of;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a render says while it runs. Called on the device thread: it must not wait.
+#[derive(Debug)]
+pub enum RenderEvent {
+    /// After every slice.
+    Progress {
+        /// Samples per pixel that every pixel has.
+        samples_done: u32,
+        /// [0, 1].
+        fraction: f32,
+        /// Seconds of slices so far.
+        gpu_seconds: f64,
+    },
+    /// The film so far; only after the first sample of every pixel.
+    Preview(Film),
+    /// The last event: it is done.
+    Finished {
+        /// The picture.
+        film: Film,
+        /// What it took.
+        stats: RenderStats,
+    },
+    /// The last event: it was cancelled.
+    Cancelled,
+    /// The last event: the device failed.
+    Failed(DeviceError),
+}
+
+/// What a render took. Goes into the job's report.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct RenderStats {
+    /// Rays from the camera.
+    pub rays_primary: u64,
+    /// Rays from surfaces that found the next surface.
+    pub rays_bounced: u64,
+    /// Rays from surfaces to lights.
+    pub rays_shadow: u64,
+    /// Samples that were not a number; left out of the film. Must be 0: each one is a defect.
+    pub nan_pixels: u32,
+    /// Seconds of slices, the upload included.
+    pub gpu_seconds: f64,
+    /// Of these, seconds of the upload and of compiling kernels.
+    pub upload_seconds: f64,
+    /// Slices.
+    pub slices: u64,
+    /// Bytes on the device.
+    pub gpu_bytes: u64,
+    /// Paths in the pool.
+    pub pool_paths: u32,
+}
+
+/// The events' receiver.
+pub type RenderEvents = Box<dyn FnMut(RenderEvent) + Send>;
+
+/// A render, to be given to [`crate::device::DeviceHandle::submit`].
+pub struct Render {
+    settings: RenderSettings,
+    label: String,
+    priority: Priority,
+    cancel: Arc<AtomicBool>,
+    events: RenderEvents,
+    stage: Stage,
+    stats: RenderStats,
+    /// Items of finished batches.
+    items_done: u64,
+    /// The batch that is on the device.
+    batch: Option<Batch>,
+    /// Paths of the next batch, at most.
+    batch_paths: u32,
+    /// Bounces in one submission.
+    bounces_per_submission: u32,
+}
+
+enum Stage {
+    /// Not yet on the device; or it cannot get there.
+    Packed(Result<Box<(PackedScene, PackedSky)>, DeviceError>),
+    Resident(Box<Resident>, layout::Params),
+    Ended,
+}
+
+#[derive(Clone, Copy)]
+struct Batch {
+    slots: u32,
+    /// The bounce that comes next.
+    bounce: u32,
+    /// Part of the film.
+    film: usize,
+}
+
+/// Paths in the pool of a software adapter: what its caches hold.
+const POOL_PATHS_SOFTWARE: u32 = 16 << 10;
+/// Paths in the pool of an integrated GPU.
+const POOL_PATHS_INTEGRATED: u32 = 256 << 10;
+/// Paths in the pool of a discrete GPU. 65,535 workgroups of 64 are the most that one dispatch may have.
+const POOL_PATHS_DISCRETE: u32 = 1 << 20;
+/// Paths of the first batch, before its time is known.
+const POOL_PATHS_FIRST: u32 = 64 << 10;
+/// Submissions that the GPU may have before the thread waits.
+const SUBMISSIONS_IN_FLIGHT_MAX: usize = 2;
+
+impl Render {
+    /// Packs the scene, on the calling thread. What is wrong shows as [`RenderEvent::Failed`] later.
+    pub fn new(
+        scene: Arc<Scene>,
+        environment: Arc<Environment>,
+        settings: RenderSettings,
+        label: String,
+        priority: Priority,
+        cancel: Arc<AtomicBool>,
+        events: RenderEvents,
+    ) -> Self {
+        assert!(settings.width > 0 && settings.height > 0 && settings.samples > 0, "a spec is validated at the edge");
+        let packed = pack::pack(&scene).map(|packed| Box::new((packed, sky::pack(&environment))));
+        Self {
+            settings,
+            label,
+            priority,
+            cancel,
+            events,
+            stage: Stage::Packed(packed),
+            stats: RenderStats::default(),
+            items_done: 0,
+            batch: None,
+            batch_paths: 0,
+            bounces_per_submission: 1,
+        }
+    }
+
+    fn items_total(&self) -> u64 {
+        u64::from(self.settings.order_count()) * u64::from(self.settings.samples)
+    }
+
+    fn upload(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        let start = Instant::now();
+        let packed = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Packed(packed) => packed?,
+            other => {
+                self.stage = other;
+                return Ok(());
+            }
+        };
+        let (scene, sky) = *packed;
+        let pool_max = match gpu.adapter.device_type.as_str() {
+            "cpu" => POOL_PATHS_SOFTWARE,
+            "discrete" => POOL_PATHS_DISCRETE,
+            _ => POOL_PATHS_INTEGRATED,
+        };
+        let pool_paths = self.settings.slice_paths.unwrap_or(pool_max).clamp(1, POOL_PATHS_DISCRETE);
+        let pool_paths = u32::try_from(self.items_total()).map_or(pool_paths, |items| items.min(pool_paths));
+        let resident = Resident::create(gpu, &scene, &sky, &self.settings, pool_paths)?;
+        let params = self.params(&scene, &sky);
+        self.batch_paths =
+            if self.settings.slice_paths.is_some() { pool_paths } else { pool_paths.min(POOL_PATHS_FIRST) };
+        self.stats.pool_paths = pool_paths;
+        self.stats.gpu_bytes = resident.bytes;
+        self.stage = Stage::Resident(Box::new(resident), params);
+        self.stats.upload_seconds = start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn params(&self, scene: &PackedScene, sky: &PackedSky) -> layout::Params {
+        let settings = &self.settings;
+        let (background_mode, background) = match settings.background {
+            Background::Environment => (0, [0.0; 3]),
+            Background::Transparent => (1, [0.0; 3]),
+            Background::Color(color) => (2, color),
+        };
+        let sky_power = sky.power(scene.lights.scene_radius) * f64::from(settings.environment_intensity.max(0.0));
+        let environment_probability = if scene.lights.emitters.is_empty() {
+            1.0
+        } else if sky.weight_sum <= 0.0 || sky_power <= 0.0 {
+            0.0
+        } else {
+            // Half by power, half evenly: the power of either says little about what arrives at one point.
+            (0.25 + 0.5 * sky_power / (sky_power + scene.lights.power)) as f32
+        };
+        let (sin, cos) = settings.environment_rotation_rad.sin_cos();
+        layout::Params {
+            camera: settings.camera_params(),
+            background,
+            background_mode,
+            size: [settings.width, settings.height],
+            tiles: settings.tiles(),
+            tile_stride: settings.tile_stride(),
+            order_count: settings.order_count(),
+            seed: settings.seed,
+            max_bounces: settings.max_bounces,
+            clamp_indirect: settings.clamp_indirect,
+            environment_probability,
+            emitter_count: scene.lights.emitters.len() as u32,
+            root_node: scene.root_node,
+            environment: layout::EnvironmentParams {
+                size: [sky.width, sky.height],
+                intensity: settings.environment_intensity,
+                weight_sum: sky.weight_sum,
+                rotation: [cos, sin],
+                pad: [0.0; 2],
+            },
+            ..layout::Params::zeroed()
+        }
+    }
+
+    /// Queues the next few bounces. Returns what to wait for.
+    fn submit(&mut self, gpu: &GpuContext<'_>) -> wgpu::SubmissionIndex {
+        let Stage::Resident(resident, params) = &mut self.stage else { unreachable!("slices follow the upload") };
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.label) });
+        let mut batch = match self.batch {
+            Some(batch) => batch,
+            None => {
+                let batch =
+                    start_batch(gpu, resident, params, self.items_done, self.batch_paths, self.settings.samples);
+                let mut pass = begin(&mut encoder);
+                run(&mut pass, &resident.kernels.generate, &resident.generate, batch.slots.div_ceil(64));
+                run(&mut pass, &resident.kernels.advance, &resident.advance, 1);
+                drop(pass);
+                copy_arguments(&mut encoder, resident);
+                batch
+            }
+        };
+        let max_bounces = self.settings.max_bounces;
+        for _ in 0..self.bounces_per_submission {
+            if batch.bounce > max_bounces {
+                break;
+            }
+            let parity = (batch.bounce % 2) as usize;
+            let mut pass = begin(&mut encoder);
+            run_indirect(&mut pass, &resident.kernels.extend, &resident.extend[parity], &resident.dispatch_args, 0);
+            run_indirect(&mut pass, &resident.kernels.shade, &resident.shade[parity], &resident.dispatch_args, 0);
+            run(&mut pass, &resident.kernels.advance, &resident.advance, 1);
+            drop(pass);
+            copy_arguments(&mut encoder, resident);
+            if batch.bounce < max_bounces {
+                let mut pass = begin(&mut encoder);
+                run_indirect(&mut pass, &resident.kernels.shadow, &resident.shadow, &resident.dispatch_args, 16);
+            }
+            batch.bounce += 1;
+        }
+        if batch.bounce > max_bounces {
+            let pixels = batch.slots.min(params.order_count);
+            let mut pass = begin(&mut encoder);
+            run(&mut pass, &resident.kernels.accumulate, &resident.accumulate[batch.film], pixels.div_ceil(64));
+            drop(pass);
+            self.items_done += u64::from(batch.slots);
+            self.batch = None;
+        } else {
+            self.batch = Some(batch);
+        }
+        gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Fits submissions and batches to the time that one submission took.
+    fn adapt(&mut self, took: Duration, budget: Duration) {
+        let Stage::Resident(resident, _) = &self.stage else { return };
+        if took * 8 < budget {
+            let all_bounces = self.settings.max_bounces + 1;
+            if self.bounces_per_submission < all_bounces {
+                self.bounces_per_submission = (2 * self.bounces_per_submission).min(all_bounces);
+            } else if self.settings.slice_paths.is_none() {
+                self.batch_paths = self.batch_paths.saturating_mul(2).min(resident.pool_paths);
+            }
+        } else if took > budget / 2 {
+            if self.bounces_per_submission > 1 {
+                self.bounces_per_submission /= 2;
+            } else if self.settings.slice_paths.is_none() {
+                self.batch_paths = (self.batch_paths / 2).max(1024).min(resident.pool_paths);
+            }
+        }
+    }
+
+    /// The film as far as batches are finished.
+    fn film(&self, gpu: &GpuContext<'_>) -> Result<Film, DeviceError> {
+        let Stage::Resident(resident, params) = &self.stage else { unreachable!("asked for after the upload only") };
+        let settings = &self.settings;
+        let order_count = u64::from(params.order_count);
+        let whole = self.items_done / order_count;
+        // Places of the work order that have one sample more.
+        let ahead = self.items_done % order_count;
+        let mut rgba = vec![[0.0_f32; 4]; settings.width as usize * settings.height as usize];
+        for (part, film) in resident.films.iter().enumerate() {
+            gpu.alive();
+            let first = part as u32 * resident.film_places;
+            let sums: Vec<[f32; 4]> = gpu.read(film, (film.size() / 16) as usize)?;
+            let places = (params.order_count - first).min(resident.film_places);
+            for (order, sum) in (first..first + places).zip(sums) {
+                let samples = whole + u64::from(u64::from(order) < ahead);
+                if let Some(pixel) = settings.order_pixel(order)
+                    && samples > 0
+                {
+                    rgba[pixel] = sum.map(|channel| (f64::from(channel) / samples as f64) as f32);
+                }
+            }
+        }
+        Ok(Film { width: settings.width, height: settings.height, rgba, samples: whole as u32 })
+    }
+
+    fn finish(&mut self, gpu: &GpuContext<'_>, start: Instant) -> Result<(), DeviceError> {
+        let film = self.film(gpu)?;
+        let Stage::Resident(resident, _) = &self.stage else { unreachable!("a film was read from it") };
+        let counters: layout::Counters = gpu.read(&resident.counters, 1)?[0];
+        let word = |[low, high]: [u32; 2]| u64::from(low) | u64::from(high) << 32;
+        self.stats.rays_primary = word(counters.rays_primary);
+        self.stats.rays_bounced = word(counters.rays_bounced);
+        self.stats.rays_shadow = word(counters.rays_shadow);
+        self.stats.nan_pixels = counters.nan_count;
+        self.stats.gpu_seconds += start.elapsed().as_secs_f64();
+        self.stage = Stage::Ended;
+        let stats = self.stats.clone();
+        (self.events)(RenderEvent::Finished { film, stats });
+        Ok(())
+    }
+}
+
+impl SliceWork for Render {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
+        let start = Instant::now();
+        self.stats.slices += 1;
+        self.upload(gpu)?;
+        let total = self.items_total();
+        let mut in_flight: VecDeque<wgpu::SubmissionIndex> = VecDeque::new();
+        let mut last_done = Instant::now();
+        // A slice ends when another submission would exceed its budget.
+        let mut longest = Duration::ZERO;
+        while self.items_done < total && start.elapsed() + longest <= gpu.slice_budget.max(longest) {
+            in_flight.push_back(self.submit(gpu));
+            if in_flight.len() >= SUBMISSIONS_IN_FLIGHT_MAX
+                && let Some(oldest) = in_flight.pop_front()
+            {
+                gpu.wait(oldest)?;
+                let took = last_done.elapsed();
+                last_done = Instant::now();
+                longest = longest.max(took);
+                self.adapt(took, gpu.slice_budget);
+            }
+        }
+        for submission in in_flight {
+            gpu.wait(submission)?;
+        }
+        if self.items_done >= total {
+            self.finish(gpu, start)?;
+            return Ok(SliceOutcome::Done);
+        }
+        self.stats.gpu_seconds += start.elapsed().as_secs_f64();
+        let samples_done = (self.items_done / u64::from(self.settings.order_count())) as u32;
+        let fraction = (self.items_done as f64 / total as f64) as f32;
+        (self.events)(RenderEvent::Progress { samples_done, fraction, gpu_seconds: self.stats.gpu_seconds });
+        Ok(SliceOutcome::More)
+    }
+
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        let too_early = self.items_done < u64::from(self.settings.order_count());
+        if too_early || !matches!(self.stage, Stage::Resident(..)) {
+            return Ok(());
+        }
+        let film = self.film(gpu)?;
+        (self.events)(RenderEvent::Preview(film));
+        Ok(())
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Acquire)
+    }
+
+    fn abandon(&mut self, why: Abandoned) {
+        // The buffers go first, so that whoever hears of it finds them free.
+        self.stage = Stage::Ended;
+        (self.events)(match why {
+            Abandoned::Cancelled => RenderEvent::Cancelled,
+            Abandoned::Failed(error) => RenderEvent::Failed(error),
+        });
+    }
+}
+
+/// Writes a batch's parameters and resets the queues. Both reach the device before the next submission's commands.
+fn start_batch(
+    gpu: &GpuContext<'_>,
+    resident: &Resident,
+    params: &mut layout::Params,
+    items_done: u64,
+    paths: u32,
+    samples: u32,
+) -> Batch {
+    let order_count = u64::from(params.order_count);
+    let first_order = (items_done % order_count) as u32;
+    let left = order_count * u64::from(samples) - items_done;
+    let mut slots = u64::from(paths.min(resident.pool_paths)).min(left);
+    let film = (first_order / resident.film_places) as usize;
+    if resident.films.len() > 1 {
+        // A batch stays within one part of the film.
+        let end = ((film as u32 + 1) * resident.film_places).min(params.order_count);
+        slots = slots.min(u64::from(end - first_order));
+    }
+    params.first_order = first_order;
+    params.first_sample = (items_done / order_count) as u32;
+    params.slot_count = slots as u32;
+    params.film_first = film as u32 * resident.film_places;
+    gpu.write(&resident.params, 0, bytemuck::bytes_of(params));
+    // Lengths and the bounce, which `advance` takes from NONE to 0; the totals behind them stay.
+    let reset: [u32; 5] = [0, 0, 0, 0, layout::NONE];
+    const _: () = assert!(offset_of!(layout::Counters, bounce) == 16);
+    gpu.write(&resident.counters, 0, bytemuck::bytes_of(&reset));
+    Batch { slots: params.slot_count, bounce: 0, film }
+}
+
+fn begin(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("path_trace"), timestamp_writes: None })
+}
+
+fn run(pass: &mut wgpu::ComputePass<'_>, kernel: &Kernel, bind_group: &wgpu::BindGroup, workgroups: u32) {
+    pass.set_pipeline(&kernel.pipeline);
+    pass.set_bind_group(0, bind_group, &[]);
+    pass.dispatch_workgroups(workgroups, 1, 1);
+}
+
+fn run_indirect(
+    pass: &mut wgpu::ComputePass<'_>,
+    kernel: &Kernel,
+    bind_group: &wgpu::BindGroup,
+    arguments: &wgpu::Buffer,
+    offset: u64,
+) {
+    pass.set_pipeline(&kernel.pipeline);
+    pass.set_bind_group(0, bind_group, &[]);
+    pass.dispatch_workgroups_indirect(arguments, offset);
+}
+
+/// Copies what `advance` has written to where dispatches read it.
+fn copy_arguments(encoder: &mut wgpu::CommandEncoder, resident: &Resident) {
+    let from = offset_of!(layout::Counters, active_workgroups) as u64;
+    encoder.copy_buffer_to_buffer(&resident.counters, from, &resident.dispatch_args, 0, 32);
+}
