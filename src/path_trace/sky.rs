@@ -53,8 +53,9 @@ pub fn pack_radiance(rgb: [f32; 3]) -> [u32; 2] {
     [mantissas[0] | mantissas[1] << 16, mantissas[2] | ((scale_exponent + 127).max(1) as u32) << 16]
 }
 
-/// The inverse of [`pack_radiance`].
-pub fn unpack_radiance(words: [u32; 2]) -> [f32; 3] {
+/// The inverse of [`pack_radiance`], as the kernels have it.
+#[cfg(test)]
+fn unpack_radiance(words: [u32; 2]) -> [f32; 3] {
     let scale = f32::from_bits((words[1] >> 16) << 23);
     [words[0] & 0xffff, words[0] >> 16, words[1] & 0xffff].map(|mantissa| mantissa as f32 * scale)
 }
