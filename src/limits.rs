@@ -196,3 +196,5 @@ pub const ENVIRONMENT_TEXELS_MAX: u64 = 32 << 20;
 pub const ENVIRONMENT_RADIANCE_MAX: f32 = 1.0e8;
 /// Notes in a scene's report.
 pub const SCENE_NOTES_MAX: usize = 200;
+/// Milliseconds after a signal to stop in which a second one is taken for the same.
+pub const SIGNAL_TWICE_MS: u64 = 1_000;

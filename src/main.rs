@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: everything is in the library, so that tests and benches reach it.
+
+fn main() -> std::process::ExitCode {
+    kiln::cli::main()
+}

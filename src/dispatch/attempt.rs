@@ -10,7 +10,7 @@ use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::{AssetRef, EnvironmentSpec};
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, Progress};
-use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
+use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, LEASE_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
 use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -274,7 +274,12 @@ impl Attempt {
     /// Blobs first, rows second.
     async fn store_and_commit(&mut self, outputs: Vec<Output>, report: serde_json::Value) {
         let mut stored = Vec::new();
-        let end = match self.store_outputs(outputs, &mut stored).await {
+        // The store keeps the progress of the last heartbeat, which may be seconds old, or never have been. Whether the lease still
+        // holds is the commit's own question.
+        let progress = self.context.hub.progress(self.key.job).unwrap_or_default();
+        let last_heartbeat = self.context.store.heartbeat(&self.claim, progress, LEASE_MS);
+        let (stored_all, _) = tokio::join!(self.store_outputs(outputs, &mut stored), last_heartbeat);
+        let end = match stored_all {
             Ok(()) => AttemptEnd::Succeeded { outputs: stored.clone(), report },
             Err(failure) => AttemptEnd::Failed(failure),
         };

@@ -138,7 +138,8 @@ impl Dispatcher {
         let key = TaskKey { job: claim.job, fence: claim.fence };
         let (messages, inbox) = mpsc::channel(ATTEMPT_MESSAGES_QUEUED_MAX);
         let alone = claim.deaths > 0;
-        tracing::info!(job.id = %claim.job, claim.attempt, claim.fence, claim.deaths, "claimed a task");
+        let Claim { job, attempt, fence, deaths, .. } = &claim;
+        tracing::info!(job.id = %job, attempt, fence, deaths, "claimed a task");
         let attempt = Attempt::new(Arc::clone(&self.context), claim, inbox, self.shutdown.clone());
         let attempt = self.attempts.spawn(attempt.run()).id();
         self.held.insert(key, Held { attempt, messages, alone, started: false, ahead: true });

@@ -5,14 +5,15 @@
 //! message of that child, and every reply of a child lies between its two. It deliberately does not know what a task is about, and
 //! never restarts anything but the child.
 
+use super::child_log;
 use super::frame::{self, FrameError};
 use super::protocol::{AdapterReport, Command, Reply};
 use crate::limits::*;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -190,7 +191,7 @@ async fn watch(
     let stdin = child.stdin.take().expect("stdin is piped");
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
-    let log = tokio::spawn(pass_on_log(stderr, child.id().unwrap_or(0)));
+    let log = tokio::spawn(child_log::pass_on(stderr, child.id().unwrap_or(0)));
     let (replies_in, mut replies) = mpsc::channel(PIPE_FRAMES_QUEUED_MAX);
     let reader = tokio::spawn(read_replies(stdout, replies_in));
     let (commands, commands_out) = mpsc::channel(PIPE_FRAMES_QUEUED_MAX);
@@ -333,60 +334,6 @@ async fn write_commands(mut stdin: ChildStdin, mut commands: mpsc::Receiver<Comm
             tracing::warn!(%error, "a command did not reach the GPU process");
             return;
         }
-    }
-}
-
-/// Passes the child's log on as our own, bounded in length and rate.
-async fn pass_on_log(stderr: ChildStderr, pid: u32) {
-    let mut stderr = BufReader::new(stderr);
-    let mut line = Vec::new();
-    let mut second = Instant::now();
-    let mut lines = 0u32;
-    loop {
-        line.clear();
-        match (&mut stderr).take(CHILD_LOG_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        if second.elapsed() >= Duration::from_secs(1) {
-            if lines > CHILD_LOG_LINES_PER_SECOND_MAX {
-                tracing::warn!(dropped = lines - CHILD_LOG_LINES_PER_SECOND_MAX, "the GPU process logs too much");
-            }
-            (second, lines) = (Instant::now(), 0);
-        }
-        lines += 1;
-        if lines <= CHILD_LOG_LINES_PER_SECOND_MAX {
-            let text = String::from_utf8_lossy(&line);
-            log_line(text.trim_end(), pid);
-        }
-    }
-}
-
-/// One line: a JSON line of the child's own tracing, or whatever a driver printed.
-fn log_line(line: &str, pid: u32) {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        level: String,
-        #[serde(default)]
-        fields: serde_json::Map<String, serde_json::Value>,
-        #[serde(default)]
-        target: String,
-    }
-    if line.is_empty() {
-        return;
-    }
-    let Ok(Line { level, mut fields, target }) = serde_json::from_str(line) else {
-        tracing::info!(target: "kiln::gpu_process", pid, "{line}");
-        return;
-    };
-    let message = fields.remove("message");
-    let message = message.as_ref().and_then(|message| message.as_str()).unwrap_or_default();
-    let fields = if fields.is_empty() { String::new() } else { format!(" {}", serde_json::Value::Object(fields)) };
-    match level.as_str() {
-        "ERROR" => tracing::error!(target: "kiln::gpu_process", pid, source = target, "{message}{fields}"),
-        "WARN" => tracing::warn!(target: "kiln::gpu_process", pid, source = target, "{message}{fields}"),
-        "INFO" => tracing::info!(target: "kiln::gpu_process", pid, source = target, "{message}{fields}"),
-        _ => tracing::debug!(target: "kiln::gpu_process", pid, source = target, "{message}{fields}"),
     }
 }
 

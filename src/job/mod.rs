@@ -10,7 +10,7 @@ mod validate;
 
 pub use parse::AttachedFiles;
 pub use problem::{SpecError, SpecProblem, SpecProblemKind};
-pub use query::{LABEL_PREFIX, OPTIONS, OptionValue, SpecOption, document_from_options};
+pub use query::{LABEL_PREFIX, OPTIONS, OptionValue, SpecOption, document_from_options, option_of};
 pub use spec::{JobSpec, SceneSpec};
 
 use serde::{Deserialize, Serialize};

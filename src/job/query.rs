@@ -226,8 +226,8 @@ fn place(document: &mut Value, path: &[&str], value: Value) {
     *here = value;
 }
 
-/// `?option` for a place in the document.
-fn option_of(pointer: &str) -> String {
+/// `?option` for a place in the document; the place itself where no option is near.
+pub fn option_of(pointer: &str) -> String {
     if let Some(key) = pointer.strip_prefix("/labels/") {
         return format!("?{LABEL_PREFIX}{key}");
     }

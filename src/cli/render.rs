@@ -1,0 +1,289 @@
+//! `kiln render`: a picture without a server.
+//!
+//! The job document, its rules and the way through loader, device and encoder are the service's own ([`Pipeline`]), run within this
+//! process: there is one task, whose crash is this command's anyway, so a second process would protect nobody.
+
+use super::input::{self, WorkFolder};
+use super::options::{SpecOptions, flag};
+use super::progress::Display;
+use super::{Exit, complain};
+use crate::device::{AdapterSelector, DeviceThread};
+use crate::gpu_process::pipeline::Pipeline;
+use crate::gpu_process::protocol::{Reply, RunTask, TaskEnd, TaskKey};
+use crate::job::spec::{AssetRef, Preset};
+use crate::job::{
+    AttachedFiles, Failure, JobId, JobSpec, Output, SpecError, SpecProblem, document_from_options, option_of,
+};
+use crate::limits::PIPE_FRAMES_QUEUED_MAX;
+use anyhow::Context;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln render chair.glb -o chair.png
+  kiln render chair.glb -o chair.jpg --width 1920 --height 1080 --samples 512
+  kiln render room.gltf -o room.exr --environment sky.hdr --position 3,2,4 --target 0,1,0
+  cat chair.glb | kiln render - -o - >chair.png
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cancelled.";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The scene: a .glb, .gltf (its files are packed along) or .zip file, or - for stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The picture: .png, .jpg, .webp or .exr, or - for stdout
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Adapter to render on: auto, a number or a part of a name
+    #[arg(long, env = "KILN_GPU", default_value = "auto", value_name = "auto|INDEX|NAME")]
+    gpu: AdapterSelector,
+    /// Print the job's report as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    options: SpecOptions,
+}
+
+/// Why there is no picture.
+enum Stop {
+    Usage(String),
+    Failed(Failure),
+    Error(anyhow::Error),
+    Cancelled,
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+pub(super) fn run(args: Args) -> Exit {
+    super::init_logs("warn,wgpu_core=error,wgpu_hal=error,naga=error");
+    let json = args.json;
+    match render(args) {
+        Ok(()) => Exit::Done,
+        Err(Stop::Usage(message)) => {
+            complain(message);
+            Exit::Usage
+        }
+        Err(Stop::Failed(failure)) => {
+            if json {
+                println!("{}", serde_json::json!({"state": "failed", "error": failure}));
+            }
+            complain(readable(&failure));
+            Exit::Failed
+        }
+        Err(Stop::Error(error)) => {
+            complain(super::told(&error));
+            Exit::Failed
+        }
+        Err(Stop::Cancelled) => {
+            eprintln!("cancelled");
+            Exit::Cancelled
+        }
+    }
+}
+
+fn render(mut args: Args) -> Result<(), Stop> {
+    let start = Instant::now();
+    let to_stdout = args.output.as_os_str() == "-";
+    if to_stdout && args.json {
+        return Err(Stop::Usage("--json and -o - both want stdout; write the picture to a file".into()));
+    }
+    choose_format(&mut args.options, &args.output, to_stdout)?;
+    let folder = match args.output.parent().filter(|_| !to_stdout) {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => std::env::temp_dir(),
+    };
+    // Beside the picture, so that it can be moved to its place in one step.
+    let work = WorkFolder::new(&folder)
+        .map_err(|error| Stop::Usage(format!("nothing can be written in {}: {error}", folder.display())))?;
+    let (spec, assets) = job(&mut args, work.path())?;
+    let run = RunTask {
+        task: TaskKey { job: JobId::now_v7(), fence: 1 },
+        spec_json: serde_json::to_string(&spec).context("the job document cannot be written")?,
+        assets,
+        output_dir: work.path().to_owned(),
+        priority: Default::default(),
+    };
+    let (outputs, report) = run_task(&args, run)?;
+    let output = outputs.first().context("the renderer made no picture")?;
+    deliver(output, work.path(), &args.output, to_stdout)?;
+    let JobSpec::Scene(spec) = spec;
+    let seconds = start.elapsed().as_secs_f64();
+    if args.json {
+        let report: serde_json::Value = serde_json::from_str(&report).context("the report is not JSON")?;
+        let result = serde_json::json!({"state": "succeeded", "output": args.output, "bytes": output.bytes,
+            "sha256": output.sha256, "media_type": output.media_type, "seconds": seconds, "spec": spec, "report": report});
+        println!("{result}");
+    } else if !to_stdout {
+        let [width, height] = spec.size;
+        println!("{}  {width} x {height}, {} samples, {seconds:.1} s", args.output.display(), spec.samples);
+    }
+    Ok(())
+}
+
+/// The format is named by OUT, unless `--format` names it.
+fn choose_format(options: &mut SpecOptions, output: &Path, to_stdout: bool) -> Result<(), Stop> {
+    if options.get("format").is_some() || to_stdout {
+        return Ok(());
+    }
+    let extension =
+        output.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let format = match extension.as_str() {
+        "png" => "png",
+        "jpg" | "jpeg" => "jpeg",
+        "webp" => "webp",
+        "exr" => "exr",
+        other => {
+            let found = if other.is_empty() { "no extension".to_owned() } else { format!("the extension .{other}") };
+            let name = output.display();
+            return Err(Stop::Usage(format!(
+                "{name} has {found}, expected .png, .jpg, .webp or .exr (or say --format)"
+            )));
+        }
+    };
+    options.set("format", format.into());
+    Ok(())
+}
+
+type Assets = Vec<(String, PathBuf)>;
+
+/// The job document, by the service's rules, and the files that it names.
+fn job(args: &mut Args, work: &Path) -> Result<(JobSpec, Assets), Stop> {
+    let environment = environment_file(&mut args.options)?;
+    // Without the scene at first: a wrong flag should be said before a large file is read.
+    let mut files = AttachedFiles { scene: Some(AssetRef(format!("sha256:{}", "0".repeat(64)))), environment: None };
+    let mut assets = Vec::new();
+    if let Some(path) = &environment {
+        let asset = input::asset_ref(path)?;
+        assets.push((asset.0.clone(), std::path::absolute(path).context("the current folder is gone")?));
+        files.environment = Some(asset);
+    }
+    let parse = |files: &AttachedFiles| {
+        let document = document_from_options(args.options.0.iter().map(|(name, value)| (*name, value)), files)?;
+        JobSpec::from_document(document, files)
+    };
+    parse(&files).map_err(|error| Stop::Usage(wrong_options(&error)))?;
+    let path = input::scene_file(&args.file, work)?;
+    let asset = input::asset_ref(&path)?;
+    assets.push((asset.0.clone(), path));
+    files.scene = Some(asset);
+    let spec = parse(&files).map_err(|error| Stop::Usage(wrong_options(&error)))?;
+    Ok((spec, assets))
+}
+
+/// `--environment FILE`: taken out of the options, unless it names a preset.
+fn environment_file(options: &mut SpecOptions) -> Result<Option<PathBuf>, Stop> {
+    let Some(value) = options.get("environment") else { return Ok(None) };
+    if serde_json::from_value::<Preset>(value.into()).is_ok() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(value);
+    if !path.is_file() {
+        let message = format!("--environment: {value:?} is neither a preset (studio, sky, white, black) nor a file");
+        return Err(Stop::Usage(message));
+    }
+    options.remove("environment");
+    Ok(Some(path))
+}
+
+/// What is wrong with the options, each by its flag.
+fn wrong_options(error: &SpecError) -> String {
+    let line = |problem: &SpecProblem| {
+        let place =
+            if problem.pointer.starts_with('?') { problem.pointer.clone() } else { option_of(&problem.pointer) };
+        match place.strip_prefix('?') {
+            Some(name) => format!("--{}: {}", flag(name), problem.message),
+            None => format!("{place}: {}", problem.message),
+        }
+    };
+    error.problems.iter().map(line).collect::<Vec<_>>().join("\n       ")
+}
+
+/// Runs the task to its end; Ctrl-C cancels it.
+fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
+    let key = run.task;
+    let mut display = Display::new(args.quiet);
+    let (_keeps_it_open, interrupts) = interrupts();
+    let (device_thread, device) = DeviceThread::spawn(&args.gpu)
+        .map_err(|error| Stop::Error(anyhow::anyhow!("{error}\nkiln doctor says more about this machine's GPU")))?;
+    let (sender, replies) = bounded(PIPE_FRAMES_QUEUED_MAX);
+    let pipeline = Pipeline::start(device, sender);
+    pipeline.run(run);
+    let result = loop {
+        let reply = select! {
+            recv(replies) -> reply => reply.context("the renderer's threads ended")?,
+            recv(interrupts) -> _ => {
+                pipeline.cancel(key);
+                continue;
+            }
+        };
+        match reply {
+            Reply::Progress { progress, .. } => display.show(&progress),
+            Reply::Ended { result, .. } => break result,
+            Reply::Log { message, .. } => eprintln!("{message}"),
+            Reply::Fatal { message } => return Err(Stop::Error(anyhow::anyhow!(message))),
+            Reply::Ready(_) | Reply::Heartbeat { .. } | Reply::DeviceFree { .. } | Reply::Preview { .. } => {}
+        }
+    };
+    display.end();
+    device_thread.shutdown();
+    match result {
+        TaskEnd::Succeeded { outputs, report_json } => Ok((outputs, report_json)),
+        TaskEnd::Cancelled => Err(Stop::Cancelled),
+        TaskEnd::Failed(failure) => Err(Stop::Failed(failure)),
+    }
+}
+
+/// One message a Ctrl-C. The second one ends the process at once, whatever the driver does.
+fn interrupts() -> (Sender<()>, Receiver<()>) {
+    let (sender, receiver) = bounded(1);
+    let to_render = sender.clone();
+    let spawned = std::thread::Builder::new().name("ctrl-c".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(async {
+            tokio::signal::ctrl_c().await?;
+            let _ = to_render.try_send(());
+            tokio::signal::ctrl_c().await?;
+            std::process::exit(3)
+        })
+    });
+    let _: std::io::Result<std::thread::JoinHandle<std::io::Result<()>>> = spawned;
+    (sender, receiver)
+}
+
+/// Puts the picture in its place.
+fn deliver(output: &Output, work: &Path, target: &Path, to_stdout: bool) -> anyhow::Result<()> {
+    let made = work.join(&output.name);
+    if to_stdout {
+        let mut picture = std::fs::File::open(&made).context("the picture cannot be read")?;
+        let mut stdout = std::io::stdout().lock();
+        std::io::copy(&mut picture, &mut stdout).context("stdout cannot be written")?;
+        return stdout.flush().context("stdout cannot be written");
+    }
+    std::fs::rename(&made, target).with_context(|| format!("{} cannot be written", target.display()))
+}
+
+/// A failure with its places, for people.
+fn readable(failure: &Failure) -> String {
+    let mut text = failure.message.clone();
+    for detail in &failure.details {
+        if let Some(pointer) = &detail.pointer {
+            text.push_str(&format!("\n  at {pointer}: {}", detail.message));
+        } else if detail.message != failure.message {
+            text.push_str(&format!("\n  {}: {}", detail.stage, detail.message));
+        }
+    }
+    text
+}

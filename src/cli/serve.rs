@@ -1,0 +1,179 @@
+//! `kiln serve`: puts the service together, runs it until it is told to stop, and stops it in good order.
+//!
+//! Order of the start: the socket (a wrong address changes nothing), the store (whose lock keeps a second server out), the blobs,
+//! recovery, then HTTP and the GPU process at once, so that requests are answered while a slow driver still starts.
+//! Order of the stop: HTTP and the dispatcher at once, and the GPU process once nothing of it is wanted any more.
+
+use super::{Exit, complain};
+use crate::blob::BlobStore;
+use crate::config::{GpuChoice, ServeArgs, ServeConfig};
+use crate::device::AdapterSelector;
+use crate::dispatch::hub::{GpuStatus, Hub};
+use crate::dispatch::{self, Context};
+use crate::gpu_process::in_process;
+use crate::gpu_process::supervisor::{self, SupervisorConfig};
+use crate::http::{self, AppState, HttpLimits};
+use crate::limits::{GPU_EVENTS_QUEUED_MAX, SIGNAL_TWICE_MS};
+use crate::store::JobStore;
+use crate::store::sqlite::SqliteStore;
+use anyhow::Context as _;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln serve
+  kiln serve --addr 127.0.0.1:0 --data /var/lib/kiln --gpu 0
+
+  curl --data-binary @chair.glb -H 'content-type: model/gltf-binary' -H 'accept: image/png' -H 'prefer: wait=60' \\
+       'localhost:8080/v1/jobs?samples=128' -o chair.png";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+pub(super) fn run(args: Args) -> Exit {
+    super::init_logs("info,wgpu_core=warn,wgpu_hal=warn,naga=warn");
+    let config = match args.serve.resolve() {
+        Ok(config) => config,
+        Err(error) => {
+            complain(error);
+            return Exit::Usage;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format_args!("the runtime does not start: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let exit = runtime.block_on(async {
+        match serve(config).await {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                complain(super::told(&error));
+                Exit::Failed
+            }
+        }
+    });
+    // Blocking work that is still going on (a hash of a large file, say) must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit
+}
+
+async fn serve(config: ServeConfig) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    // Before anything else, so that a signal during the start stops it in good order too.
+    spawn_signal_watch(shutdown.clone())?;
+    let listener = http::bind(&config).await?;
+    let data = config.data.display();
+    std::fs::create_dir_all(&config.data).with_context(|| format!("the data folder {data} cannot be made"))?;
+    let sqlite = Arc::new(SqliteStore::open(&config.data).await?);
+    let store: Arc<dyn JobStore> = Arc::clone(&sqlite) as _;
+    let blobs = BlobStore::open(&config.data).with_context(|| format!("the data folder {data} cannot be used"))?;
+    dispatch::recover(store.as_ref(), &blobs).await?;
+    let hub = Hub::new();
+    let follow = tokio::spawn(Arc::clone(&hub).follow(store.subscribe()));
+
+    let limits = HttpLimits { upload_bytes_max: config.upload_bytes_max, ..HttpLimits::default() };
+    let state = AppState::new(Arc::clone(&store), blobs.clone(), Arc::clone(&hub), limits);
+    let context = Context { store, blobs, hub, worker: worker_name() };
+    let gpu = spawn_gpu(&config.gpu, Arc::new(context), &shutdown);
+    announce(&listener, &config)?;
+    http::serve_on(listener, state, shutdown.clone()).await;
+    // Where HTTP ended by itself, the rest must end too.
+    shutdown.cancel();
+    gpu.await.context("the dispatcher failed")?;
+    follow.abort();
+    sqlite.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The dispatcher and its GPU process; the handle ends when both have.
+fn spawn_gpu(choice: &GpuChoice, context: Arc<Context>, shutdown: &CancellationToken) -> JoinHandle<()> {
+    let (sender, events) = mpsc::channel(GPU_EVENTS_QUEUED_MAX);
+    // The process outlives the dispatcher, which may still wait for a picture that is being encoded.
+    let gpu_shutdown = CancellationToken::new();
+    let process = match choice {
+        GpuChoice::None => {
+            let problem = Some("this server was started with --gpu none: jobs are accepted and wait".to_owned());
+            context.hub.set_gpu(GpuStatus { problem, ..GpuStatus::default() });
+            let stopped = shutdown.clone();
+            return tokio::spawn(async move { stopped.cancelled().await });
+        }
+        GpuChoice::InProcess => tokio::task::spawn_blocking(move || in_process::run(&AdapterSelector::Auto, &sender)),
+        GpuChoice::Auto | GpuChoice::Index(_) | GpuChoice::Name(_) => {
+            let config = SupervisorConfig::new(&choice.to_string());
+            tokio::spawn(supervisor::supervise(config, sender, gpu_shutdown.clone()))
+        }
+    };
+    let shutdown = shutdown.clone();
+    let in_process = *choice == GpuChoice::InProcess;
+    tokio::spawn(async move {
+        dispatch::run(context, events, shutdown).await;
+        gpu_shutdown.cancel();
+        // A device thread in this very process ends with it.
+        if !in_process && let Err(error) = process.await {
+            tracing::error!(%error, "the supervisor of the GPU process failed");
+        }
+    })
+}
+
+/// Who holds a lease: this process, on this machine.
+fn worker_name() -> String {
+    format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple())
+}
+
+/// The one line on stdout.
+fn announce(listener: &TcpListener, config: &ServeConfig) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("the listening socket has no address")?;
+    let mut stdout = std::io::stdout().lock();
+    // A closed stdout is no reason not to serve.
+    let _ =
+        writeln!(stdout, "kiln listens on http://{address} (data in {}, gpu {})", config.data.display(), config.gpu);
+    let _ = stdout.flush();
+    Ok(())
+}
+
+/// The first SIGTERM or Ctrl-C stops the service in good order, the second one at once.
+fn spawn_signal_watch(shutdown: CancellationToken) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .context("signals cannot be received")?;
+    tokio::spawn(async move {
+        let mut first: Option<Instant> = None;
+        loop {
+            #[cfg(unix)]
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            #[cfg(not(unix))]
+            let _ = tokio::signal::ctrl_c().await;
+            match first {
+                None => {
+                    tracing::info!("stopping");
+                    first = Some(Instant::now());
+                    shutdown.cancel();
+                }
+                // Some programs (`timeout`, say) send the same wish to the process and to its group.
+                Some(first) if first.elapsed() < Duration::from_millis(SIGNAL_TWICE_MS) => {}
+                Some(_) => {
+                    tracing::warn!("stopping at once; a restart takes up what was running");
+                    std::process::exit(1);
+                }
+            }
+        }
+    });
+    Ok(())
+}

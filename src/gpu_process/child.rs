@@ -1,0 +1,148 @@
+//! The child's main loop: `kiln gpu-process`, which only the supervisor starts.
+//!
+//! Threads: the *reader* takes commands from stdin and ends the process at once when stdin closes, since that means that the parent
+//! is gone, and does so even while the device thread hangs in the driver; the *writer* puts replies on stdout; the main thread hands
+//! commands to the [`Pipeline`]; the *heartbeat* thread says every `HEARTBEAT_MS` how long the device thread has been silent.
+//!
+//! Nothing but frames may reach the pipe, and drivers like to print: on Unix the pipe is moved away from file descriptor 1, which
+//! then points to stderr. Logs are JSON lines on stderr, which the supervisor passes on.
+
+use super::frame::{self, FrameError};
+use super::pipeline::Pipeline;
+use super::protocol::{Command, Reply};
+use crate::device::{AdapterSelector, DeviceHandle, DeviceThread};
+use crate::limits::{HEARTBEAT_MS, PIPE_FRAMES_QUEUED_MAX};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io::{Read, Write};
+use std::time::Duration;
+
+/// Runs the child until its parent is gone, says [`Command::Shutdown`], or the device fails. Never returns.
+pub fn run(selector: &AdapterSelector) -> ! {
+    let pipe = take_stdout();
+    tracing_subscriber::fmt().json().with_env_filter(crate::cli::log_filter()).with_writer(std::io::stderr).init();
+    prefer_to_be_killed();
+    // Before the device is opened: a driver that hangs while it opens must not outlive the parent either.
+    let (replies, written) = bounded(PIPE_FRAMES_QUEUED_MAX);
+    let (received, commands) = bounded(PIPE_FRAMES_QUEUED_MAX);
+    thread("pipe-writer", move || write_replies(pipe, &written));
+    thread("pipe-reader", {
+        let replies = replies.clone();
+        move || read_commands(std::io::stdin().lock(), &received, &replies)
+    });
+    match DeviceThread::spawn(selector) {
+        // The thread's guard is kept until the end of the process, which no destructor outlives.
+        Ok((_device_thread, device)) => serve(device, &commands, replies),
+        Err(error) => fatal(&replies, error.to_string()),
+    }
+}
+
+fn serve(device: DeviceHandle, commands: &Receiver<Command>, replies: Sender<Reply>) -> ! {
+    let pipeline = Pipeline::start(device.clone(), replies.clone());
+    if let Err(message) = super::canary::run(&device) {
+        fatal(&replies, message);
+    }
+    let _ = replies.send(Reply::Ready(device.report().clone()));
+    thread("heartbeat", {
+        let replies = replies.clone();
+        move || send_heartbeats(&device, &replies)
+    });
+    for command in commands {
+        match command {
+            Command::Run(run) => pipeline.run(run),
+            Command::Cancel(task) => pipeline.cancel(task),
+            Command::Preview { task, path } => pipeline.preview(task, path),
+            Command::Shutdown => break,
+        }
+    }
+    end_now()
+}
+
+fn send_heartbeats(device: &DeviceHandle, replies: &Sender<Reply>) {
+    loop {
+        std::thread::sleep(Duration::from_millis(HEARTBEAT_MS));
+        let heartbeat = Reply::Heartbeat {
+            device_silent_ms: device.silent_ms(),
+            gpu_seconds: device.gpu_seconds(),
+            gpu_bytes: device.gpu_bytes(),
+        };
+        if replies.send(heartbeat).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_commands(mut stdin: impl Read, commands: &Sender<Command>, replies: &Sender<Reply>) {
+    loop {
+        match frame::read(&mut stdin) {
+            // Never a wait here: a reader that waits does not see that the parent is gone. The parent has at most
+            // `GPU_PROCESS_TASKS_MAX` tasks here, so a full queue is a fault of the protocol.
+            Ok(command) => {
+                if commands.try_send(command).is_err() {
+                    fatal(replies, format!("more than {PIPE_FRAMES_QUEUED_MAX} commands wait in the GPU process"));
+                }
+            }
+            Err(FrameError::Closed) => end_now(),
+            Err(error) => fatal(replies, format!("the GPU process cannot read its commands: {error}")),
+        }
+    }
+}
+
+fn write_replies(mut pipe: impl Write, replies: &Receiver<Reply>) {
+    for reply in replies {
+        let last = matches!(reply, Reply::Fatal { .. });
+        if let Err(error) = frame::write(&mut pipe, &reply) {
+            tracing::error!(%error, "the GPU process cannot answer its parent");
+            end_now();
+        }
+        if last {
+            end_now();
+        }
+    }
+}
+
+/// Says why the process cannot go on, and ends it: by the writer, once the message is out, or else here.
+fn fatal(replies: &Sender<Reply>, message: String) -> ! {
+    tracing::error!(message, "the GPU process gives up");
+    let _ = replies.send_timeout(Reply::Fatal { message }, Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(2));
+    end_now()
+}
+
+/// Ends the process without running any destructor or exit handler, which could wait for a driver that hangs. Nothing in this
+/// process is worth a destructor: what it has written counts only once the parent has taken it over.
+fn end_now() -> ! {
+    #[cfg(unix)]
+    {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+    std::process::abort()
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("a process that cannot start a thread at its start cannot work");
+}
+
+/// The pipe to the parent, out of reach of everything else in this process that prints.
+#[cfg(unix)]
+fn take_stdout() -> std::fs::File {
+    let pipe = rustix::io::dup(rustix::stdio::stdout()).expect("the parent gave this process a pipe as its stdout");
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr()).expect("the parent gave this process a stderr");
+    std::fs::File::from(pipe)
+}
+
+/// As on Unix, but for code that writes to the standard handle by itself.
+#[cfg(not(unix))]
+fn take_stdout() -> std::io::Stdout {
+    std::io::stdout()
+}
+
+/// Where memory runs out, Linux should end this process and not the one that holds the queue.
+fn prefer_to_be_killed() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
+        tracing::debug!(%error, "the score for the out-of-memory killer could not be raised");
+    }
+}

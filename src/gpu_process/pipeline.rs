@@ -1,0 +1,396 @@
+//! A task's way through the GPU process: loader thread → device thread → encoder thread.
+//!
+//! While one task is on the device the next one is being loaded and the last one is being encoded, so that the device thread waits
+//! for neither. [`Pipeline`] admits at most `GPU_PROCESS_TASKS_MAX` tasks, which bounds every queue in it. The child drives it from
+//! the pipe ([`super::child`]); `kiln render` drives the very same thing within its own process.
+//!
+//! It knows nothing of the store, of leases or of attempts: a task is a [`TaskKey`], and its last message is [`Reply::Ended`].
+
+use super::protocol::{AdapterReport, Reply, RunTask, TaskEnd, TaskKey};
+use super::task::{self, LoadedTask, RenderInput};
+use crate::device::{DeviceError, DeviceHandle, WorkId};
+use crate::image::Film;
+use crate::job::{Failure, FailureReason, Phase, Progress};
+use crate::limits::{GPU_PROCESS_TASKS_MAX, LOADER_STACK_BYTES, LOADER_THREADS, PREVIEWS_QUEUED_MAX, PROGRESS_MS};
+use crate::path_trace::{Render, RenderEvent, RenderStats};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// See the module's text. Its threads live as long as the process.
+#[derive(Clone)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    device: DeviceHandle,
+    adapter: AdapterReport,
+    replies: Sender<Reply>,
+    state: Mutex<State>,
+    /// Notified when `State::waiting` gets longer.
+    waiting: Condvar,
+    encodes: Sender<Encode>,
+    previews: Sender<Preview>,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: HashMap<TaskKey, Entry>,
+    /// Admitted, and not yet taken by a loader thread; in order of arrival.
+    waiting: VecDeque<TaskKey>,
+}
+
+struct Entry {
+    run: Arc<RunTask>,
+    cancel: Arc<AtomicBool>,
+    stage: Stage,
+    /// Where the next preview goes, while one is asked for.
+    preview: Option<PathBuf>,
+    progress_sent: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Waiting,
+    Loading,
+    /// Handed to the device thread; its name there as soon as it is known.
+    Device(Option<WorkId>),
+    Encoding,
+}
+
+/// What the encoder thread gets. At most two of these a task are alive.
+enum Encode {
+    /// A finished film.
+    Film { key: TaskKey, film: Film, stats: Box<RenderStats>, loaded: Arc<LoadedTask> },
+    /// A reply that the device thread could not get rid of without waiting.
+    Forward(Reply),
+}
+
+struct Preview {
+    key: TaskKey,
+    path: PathBuf,
+    film: Film,
+    loaded: Arc<LoadedTask>,
+}
+
+impl Pipeline {
+    /// Starts the loader and encoder threads around an open device. Answers go to `replies`, whose receiver must be drained.
+    pub fn start(device: DeviceHandle, replies: Sender<Reply>) -> Self {
+        let (encodes, encode_work) = bounded(2 * GPU_PROCESS_TASKS_MAX);
+        let (previews, preview_work) = bounded(PREVIEWS_QUEUED_MAX);
+        let adapter = device.report().clone();
+        let shared = Arc::new(Shared {
+            device,
+            adapter,
+            replies,
+            state: Mutex::default(),
+            waiting: Condvar::new(),
+            encodes,
+            previews,
+        });
+        for index in 0..LOADER_THREADS {
+            let shared = Arc::clone(&shared);
+            spawn(&format!("loader-{index}"), LOADER_STACK_BYTES, move || shared.load_forever());
+        }
+        let encoder = Arc::clone(&shared);
+        spawn("encoder", LOADER_STACK_BYTES, move || encoder.encode_forever(&encode_work));
+        let previewer = Arc::clone(&shared);
+        spawn("preview", LOADER_STACK_BYTES, move || previewer.preview_forever(&preview_work));
+        Self { shared }
+    }
+
+    /// Admits a task. Its last message is [`Reply::Ended`], whatever happens. Never waits for the GPU.
+    pub fn run(&self, run: RunTask) {
+        let key = run.task;
+        let mut state = self.shared.lock();
+        if state.tasks.contains_key(&key) {
+            tracing::error!(job.id = %key.job, fence = key.fence, "the task is here already; the second request is ignored");
+            return;
+        }
+        if state.tasks.len() >= GPU_PROCESS_TASKS_MAX {
+            drop(state);
+            let message =
+                format!("the GPU process was given more than the {GPU_PROCESS_TASKS_MAX} tasks that it takes");
+            self.shared.send_end(key, TaskEnd::Failed(internal(message, "load")));
+            return;
+        }
+        let entry = Entry {
+            run: Arc::new(run),
+            cancel: Arc::default(),
+            stage: Stage::Waiting,
+            preview: None,
+            progress_sent: None,
+        };
+        state.tasks.insert(key, entry);
+        state.waiting.push_back(key);
+        self.shared.waiting.notify_one();
+    }
+
+    /// Stops a task. On the device it stops at the next slice boundary; before it, at once; while it is encoded the GPU is free of
+    /// it already and the encoder drops the result. Unknown tasks have ended already and are ignored.
+    pub fn cancel(&self, key: TaskKey) {
+        let mut state = self.shared.lock();
+        let Some(entry) = state.tasks.get(&key) else { return };
+        entry.cancel.store(true, Ordering::Release);
+        match entry.stage {
+            // A loader thread that works on it finds it gone afterwards.
+            Stage::Waiting | Stage::Loading => {
+                state.tasks.remove(&key);
+                state.waiting.retain(|waiting| *waiting != key);
+                drop(state);
+                self.shared.send_end(key, TaskEnd::Cancelled);
+            }
+            Stage::Device(_) | Stage::Encoding => {}
+        }
+    }
+
+    /// Asks for a preview; not answered at all when it is too early or too late for one.
+    pub fn preview(&self, key: TaskKey, path: PathBuf) {
+        let work = {
+            let mut state = self.shared.lock();
+            let Some(entry) = state.tasks.get_mut(&key) else { return };
+            let Stage::Device(Some(work)) = entry.stage else { return };
+            entry.preview = Some(path);
+            work
+        };
+        self.shared.device.preview(work);
+    }
+
+    /// Tasks that have not ended.
+    pub fn tasks(&self) -> usize {
+        self.shared.lock().tasks.len()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock: what is behind it is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The most urgent waiting task; blocks until there is one.
+    fn next_waiting(&self) -> (TaskKey, Arc<RunTask>) {
+        let mut state = self.lock();
+        loop {
+            // `min_by_key` takes the first of equals, so that a class stays first in, first out.
+            let best = state.waiting.iter().copied().min_by_key(|key| state.tasks[key].run.priority);
+            if let Some(key) = best {
+                state.waiting.retain(|waiting| *waiting != key);
+                let entry =
+                    state.tasks.get_mut(&key).expect("a waiting task has an entry: both are removed under one lock");
+                entry.stage = Stage::Loading;
+                return (key, Arc::clone(&entry.run));
+            }
+            state = self.waiting.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn load_forever(self: &Arc<Self>) {
+        loop {
+            let (key, run) = self.next_waiting();
+            let _ = self.replies.try_send(Reply::Progress { task: key, progress: task::progress_at_start(&run) });
+            let loaded = catch_unwind(AssertUnwindSafe(|| task::load(&run)))
+                .unwrap_or_else(|panic| Err(internal(format!("the loader failed: {}", panic_text(&*panic)), "load")));
+            match loaded {
+                Ok((loaded, input)) => self.submit(key, &run, loaded, input),
+                Err(failure) => self.end(key, TaskEnd::Failed(failure)),
+            }
+        }
+    }
+
+    /// Packs a loaded task for the device and hands it over, unless it was cancelled meanwhile.
+    fn submit(self: &Arc<Self>, key: TaskKey, run: &RunTask, loaded: LoadedTask, input: RenderInput) {
+        let cancel = {
+            let mut state = self.lock();
+            let Some(entry) = state.tasks.get_mut(&key) else { return };
+            entry.stage = Stage::Device(None);
+            Arc::clone(&entry.cancel)
+        };
+        let shared = Arc::clone(self);
+        let loaded = Arc::new(loaded);
+        let events = Box::new(move |event| shared.on_render_event(key, &loaded, event));
+        let RenderInput { scene, environment, settings } = input;
+        let label = format!("job {}", key.job);
+        let packed = catch_unwind(AssertUnwindSafe(|| {
+            Render::new(scene, environment, settings, label, run.priority, cancel, events)
+        }));
+        let render = match packed {
+            Ok(render) => render,
+            Err(panic) => {
+                let message = format!("the scene could not be packed for the device: {}", panic_text(&*panic));
+                return self.end(key, TaskEnd::Failed(internal(message, "load")));
+            }
+        };
+        // Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
+        match self.device.submit(Box::new(render)) {
+            Ok(work) => {
+                if let Some(entry) = self.lock().tasks.get_mut(&key)
+                    && entry.stage == Stage::Device(None)
+                {
+                    entry.stage = Stage::Device(Some(work));
+                }
+            }
+            Err(error) => self.end_on_device_error(key, error),
+        }
+    }
+
+    /// Runs on the device thread, which must never wait here.
+    fn on_render_event(&self, key: TaskKey, loaded: &Arc<LoadedTask>, event: RenderEvent) {
+        match event {
+            RenderEvent::Progress { samples_done, fraction, gpu_seconds } => {
+                let mut state = self.lock();
+                let Some(entry) = state.tasks.get_mut(&key) else { return };
+                let due = entry.progress_sent.is_none_or(|sent| sent.elapsed() >= Duration::from_millis(PROGRESS_MS));
+                if !due {
+                    return;
+                }
+                entry.progress_sent = Some(Instant::now());
+                drop(state);
+                let progress = loaded.progress(Phase::Rendering, fraction, samples_done, gpu_seconds);
+                // Progress is a courtesy: where the pipe is full, the next one will do.
+                let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+            }
+            RenderEvent::Preview(film) => {
+                let path = self.lock().tasks.get_mut(&key).and_then(|entry| entry.preview.take());
+                if let Some(path) = path {
+                    let _ = self.previews.try_send(Preview { key, path, film, loaded: Arc::clone(loaded) });
+                }
+            }
+            RenderEvent::Finished { film, stats } => {
+                if let Some(entry) = self.lock().tasks.get_mut(&key) {
+                    entry.stage = Stage::Encoding;
+                }
+                self.forward(Reply::DeviceFree { task: key });
+                let stats = Box::new(stats);
+                let encode = Encode::Film { key, film, stats, loaded: Arc::clone(loaded) };
+                self.encodes.send(encode).expect("the encoder thread lives as long as the process");
+            }
+            RenderEvent::Cancelled => {
+                if self.lock().tasks.remove(&key).is_some() {
+                    self.forward(Reply::Ended { task: key, result: TaskEnd::Cancelled });
+                }
+            }
+            RenderEvent::Failed(error) => self.end_on_device_error(key, error),
+        }
+    }
+
+    /// Ends a task whose device failed, and the process with it where no other task could use the device either.
+    fn end_on_device_error(&self, key: TaskKey, error: DeviceError) {
+        if self.lock().tasks.remove(&key).is_none() {
+            return;
+        }
+        let fatal = matches!(error, DeviceError::Lost(_) | DeviceError::Timeout(_)).then(|| error.to_string());
+        self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(task::device_failure(&error)) });
+        if let Some(message) = fatal {
+            self.forward(Reply::Fatal { message });
+        }
+    }
+
+    /// A reply from the device thread: straight to the pipe, or by way of the encoder thread while the pipe is full.
+    fn forward(&self, reply: Reply) {
+        if let Err(error) = self.replies.try_send(reply)
+            && let crossbeam_channel::TrySendError::Full(reply) = error
+        {
+            // Bounded by the tasks that were admitted, so there is room.
+            let _ = self.encodes.send(Encode::Forward(reply));
+        }
+    }
+
+    fn encode_forever(&self, work: &Receiver<Encode>) {
+        for encode in work {
+            let (key, film, stats, loaded) = match encode {
+                Encode::Film { key, film, stats, loaded } => (key, film, stats, loaded),
+                Encode::Forward(reply) => {
+                    let _ = self.replies.send(reply);
+                    continue;
+                }
+            };
+            let Some((run, cancel)) =
+                self.lock().tasks.get(&key).map(|entry| (Arc::clone(&entry.run), Arc::clone(&entry.cancel)))
+            else {
+                continue;
+            };
+            let progress = loaded.progress(Phase::Encoding, 1.0, film.samples, stats.gpu_seconds);
+            let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+            let result = if cancel.load(Ordering::Acquire) {
+                TaskEnd::Cancelled
+            } else {
+                catch_unwind(AssertUnwindSafe(|| task::finish(&run, &loaded, &film, &stats, &self.adapter)))
+                    .unwrap_or_else(|panic| {
+                        Err(internal(format!("the encoder failed: {}", panic_text(&*panic)), "encode"))
+                    })
+                    .unwrap_or_else(TaskEnd::Failed)
+            };
+            // A cancel that came during the encoding still counts: the caller removes the files.
+            let result = if cancel.load(Ordering::Acquire) { TaskEnd::Cancelled } else { result };
+            drop((film, loaded));
+            self.end(key, result);
+        }
+    }
+
+    fn preview_forever(&self, work: &Receiver<Preview>) {
+        for Preview { key, path, film, loaded } in work {
+            let written = catch_unwind(AssertUnwindSafe(|| task::write_preview(&loaded, &film, &path)));
+            match written {
+                Ok(Ok(())) => {
+                    let _ = self.replies.send(Reply::Preview { task: key, path, samples: film.samples });
+                }
+                Ok(Err(message)) => tracing::warn!(job.id = %key.job, message, "a preview could not be written"),
+                Err(panic) => {
+                    tracing::error!(job.id = %key.job, message = panic_text(&*panic), "the preview encoder failed")
+                }
+            }
+        }
+    }
+
+    /// Forgets a task and says how it ended, unless it has ended already.
+    fn end(&self, key: TaskKey, result: TaskEnd) {
+        if self.lock().tasks.remove(&key).is_some() {
+            self.send_end(key, result);
+        }
+    }
+
+    fn send_end(&self, key: TaskKey, result: TaskEnd) {
+        // The receiver is gone only when the process is about to end.
+        let _ = self.replies.send(Reply::Ended { task: key, result });
+    }
+}
+
+fn spawn(name: &str, stack_bytes: usize, body: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack_bytes)
+        .spawn(body)
+        .expect("a process that cannot start a thread at its start cannot work");
+}
+
+fn internal(message: String, stage: &str) -> Failure {
+    task::failure(FailureReason::Internal, message, stage)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}
+
+impl LoadedTask {
+    fn progress(&self, phase: Phase, fraction: f32, samples_done: u32, gpu_seconds: f64) -> Progress {
+        Progress {
+            phase,
+            fraction: fraction.clamp(0.0, 1.0),
+            samples_done,
+            samples_total: self.spec.samples,
+            frames_done: 0,
+            frames_total: 1,
+            gpu_seconds,
+        }
+    }
+}
