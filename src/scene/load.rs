@@ -8,7 +8,7 @@ use super::geometry::{self, MeshJob};
 use super::image::Images;
 use super::nodes::Hierarchy;
 use super::tally::Tally;
-use super::{Instance, Mesh, Scene, animation, bvh, camera, emissive, light, material, skin};
+use super::{Instance, Mesh, Scene, animation, bvh, camera, emissive, light, material, skin, validate};
 use crate::job::spec::AnimationSpec;
 use crate::limits;
 use glam::{Affine3A, DAffine3, DQuat, DVec3};
@@ -49,6 +49,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Scene, SceneError> {
     container.json = Vec::new();
     let mut scene = Scene::default();
     check_extensions(&document, &mut scene)?;
+    validate::references(&document)?;
     let mut notes = Vec::new();
     let mut tally = Tally::default();
 
@@ -330,17 +331,17 @@ fn instances(
         if !world_from_object.is_finite() {
             return Err(geometry::too_far(&pointer()));
         }
-        let determinant = placed.world_from_object.matrix3.determinant();
-        if determinant == 0.0 || !world_from_object.inverse().is_finite() {
-            tally.singular_instances += 1;
-            continue;
-        }
         let instance = Instance { mesh, world_from_object, node: placed.node };
         let bounds = bvh::world_bounds(scene, &instance);
         let farthest = bounds.min.abs().max(bounds.max.abs()).max_element();
         // Written so that NaN fails too.
         if !(farthest <= limits::COORDINATE_METRES_MAX) {
             return Err(geometry::too_far(&pointer()));
+        }
+        let determinant = placed.world_from_object.matrix3.determinant();
+        if determinant == 0.0 || !world_from_object.inverse().is_finite() {
+            tally.singular_instances += 1;
+            continue;
         }
         instances.push(instance);
     }

@@ -25,6 +25,7 @@ mod nodes;
 pub mod pack;
 mod skin;
 mod tally;
+mod validate;
 
 pub use error::{SceneError, SceneErrorKind, SceneResult};
 pub use load::{EXTENSIONS, LoadOptions, load};
