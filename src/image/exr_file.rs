@@ -15,8 +15,7 @@ pub(super) fn write(film: &Film, transparent: bool, file: File, path: &Path) -> 
         let [r, g, b, a] = film.rgba[at.y() * width + at.x()];
         (r, g, b, if transparent { a } else { 1.0 })
     });
-    let mut attributes = LayerAttributes::default();
-    attributes.software_name = Some("Kiln".into());
+    let attributes = LayerAttributes { software_name: Some("Kiln".into()), ..LayerAttributes::default() };
     // Lossless, 16 rows a block, in order of rows: the same bytes however many threads compress.
     let layer = Layer::new((width, film.height as usize), attributes, Encoding::SMALL_LOSSLESS, channels);
     let io_error = |source| EncodeError::Io { path: path.to_owned(), source };
