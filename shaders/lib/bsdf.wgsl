@@ -9,11 +9,11 @@
 //
 // - D, V: GGX with α = roughness² and height-correlated Smith masking. F: Schlick.
 // - E: directional albedo of D V alone. Its loss is light that meets the microsurface twice. A metal gets it back by the factor
-//   of Turquin 2019, "Practical multiple scattering compensation for microfacet models", equation 16: exact for b = 1. The factor depends on `wo` only, so
-//   the metal is not reciprocal: f(wo, wi) · (its factor at wi) = f(wi, wo) · (its factor at wo).
+//   of Turquin 2019, "Practical multiple scattering compensation for microfacet models" (its form with F0): exact for b = 1. The
+//   factor depends on `wo` only, so the metal is not reciprocal: f(wo, wi) · (its factor at wi) = f(wi, wo) · (its factor at wo).
 // - d = 1 − directional albedo of D V F(0.04): what the dielectric's interface lets through. Diffuse light passes it on the way in
-//   and on the way out, as in Kelemen & Szirmay-Kalos 2001, "A Microfacet Based Coupled Specular-Matte BRDF Model", equation 5: reciprocal, and with
-//   b = 1 the albedo is 1. The dielectric's own second reflections, under 0.4 % of the light, leave as diffuse light too.
+//   and on the way out, as in Kelemen & Szirmay-Kalos 2001, "A Microfacet Based Coupled Specular-Matte BRDF Model": reciprocal,
+//   and with b = 1 the albedo is 1. The dielectric's own second reflections, under 0.4 % of the light, leave as diffuse light too.
 
 import package::lib::math::{PI, INV_PI, TWO_PI, safe_normalize};
 
@@ -63,7 +63,8 @@ fn bsdf_eval_pdf(s: Surface, wo: vec3f, wi: vec3f) -> vec4f {
     return eval_pdf(s, lobes(s, wo.z), wo, wi);
 }
 
-/// Draws `wi` by the mixture of two lobes, chosen by their albedo: visible GGX normals, and the cosine. `u` in [0, 1)³: xy the direction, z the lobe.
+/// Draws `wi` by the mixture of two lobes, chosen by their albedo: visible GGX normals, and the cosine. `u` in [0, 1)³: xy the
+/// direction, z the lobe.
 fn bsdf_sample(s: Surface, wo: vec3f, u: vec3f) -> BsdfSample {
     let absorbed = BsdfSample(vec3f(0.0, 0.0, 1.0), vec3f(0.0), 0.0);
     if wo.z < COS_MIN {
@@ -130,10 +131,11 @@ fn eval_pdf(s: Surface, l: Lobes, wo: vec3f, wi: vec3f) -> vec4f {
     let h = safe_normalize(wo + wi, vec3f(0.0, 0.0, 1.0));
     let alpha2 = l.alpha * l.alpha;
     let d = ggx_normal_density(h, alpha2);
-    // Both are cos + √(α² + (1 − α²) cos²) in Heitz 2014, "Understanding the Masking-Shadowing Function", equations 72 and 99, without the division by cos.
+    // √(α² + (1 − α²) cos²) is cos · (1 + 2 Λ) with Λ of Heitz 2014, "Understanding the Masking-Shadowing Function in
+    // Microfacet-Based BRDFs", equation 72. So nothing is divided by a cosine.
     let lambda_o = sqrt(alpha2 + (1.0 - alpha2) * wo.z * wo.z);
     let lambda_i = sqrt(alpha2 + (1.0 - alpha2) * wi.z * wi.z);
-    // V · cos θ_wi with V = G2 / (4 cos cos).
+    // V · cos θ_wi with V = G2 / (4 cos cos), G2 height-correlated: equation 99 there.
     let visible = 0.5 * wi.z / (wo.z * lambda_i + wi.z * lambda_o);
 
     let m = saturate(1.0 - dot(wi, h));

@@ -2,7 +2,7 @@
 
 /// Uniform barycentric coordinates (b1, b2) of a point of a triangle, b0 = 1 − b1 − b2, from a point of the unit square. Measure: density
 /// 2 over the unit triangle, 1 / area over the triangle itself. The map keeps neighbours together better than the usual square root.
-/// Source: Heitz 2019, "A Low-Distortion Map Between Triangle and Square", listing 1.
+/// Source: Heitz 2019, "A Low-Distortion Map Between Triangle and Square".
 fn triangle_sample(u: vec2f) -> vec2f {
     let above = u.y > u.x;
     let half_x = 0.5 * u.x;
@@ -41,7 +41,7 @@ fn range_attenuation(distance: f32, range: f32) -> f32 {
 
 /// The weight, in [0, 1], of a sample drawn with density `a` where another technique would have drawn it with density `b`; one sample
 /// each, exponent 2. 0 where `a` is 0. Both densities must be of one measure.
-/// Source: Veach 1997, "Robust Monte Carlo Methods for Light Transport Simulation", section 9.2.4.
+/// Source: Veach 1997, "Robust Monte Carlo Methods for Light Transport Simulation", chapter 9.
 fn power_heuristic(a: f32, b: f32) -> f32 {
     // The ratio keeps the squares from overflowing: densities of mirrors reach 10¹² and more.
     let ratio = b / a;

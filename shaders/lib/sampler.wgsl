@@ -87,7 +87,7 @@ fn shuffled_index(sample: u32, key: u32) -> u32 {
 /// point with its bits reversed. Dimension 1, with its bits reversed too, is this: bit i is the sum modulo 2, over the bits j of the index, of
 /// binomial(j, i), which is odd exactly where the bits of i are a subset of those of j (Lucas). Summing over supersets takes one step a bit
 /// of the bit number: five in place of a loop over 32 direction numbers.
-/// Source: Ahmed 2024, "An Implementation Algorithm of 2D Sobol Sequence Fast, Elegant, and Compact", EGSR, section 3.
+/// Source: Ahmed 2024, "An Implementation Algorithm of 2D Sobol Sequence Fast, Elegant, and Compact", EGSR.
 fn sobol_1_reversed(index: u32) -> u32 {
     var v = index;
     v ^= v >> 16u;

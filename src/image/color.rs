@@ -37,7 +37,7 @@ fn neutral([r, g, b]: [f32; 3]) -> [f32; 3] {
     c.map(|c| (c * (p_n / p) * g + p_n * (1.0 - g)).clamp(0.0, 1.0))
 }
 
-/// Display-linear [0, 1] → sRGB-encoded [0, 1]. Source: IEC 61966-2-1:1999, equations 8 and 9.
+/// Display-linear [0, 1] → sRGB-encoded [0, 1]. Source: IEC 61966-2-1:1999.
 pub fn srgb_from_linear(linear: f32) -> f32 {
     if linear <= 0.003_130_8 { 12.92 * linear } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 }
 }

@@ -7,8 +7,8 @@ use crate::job::spec::Format;
 use crate::limits;
 use std::io::Cursor;
 
-/// Converts a finished picture between `image/png`, `image/jpeg` and `image/webp`. `quality` (1 to 100) is for JPEG. A picture that has the type already
-/// comes back as it is. Towards JPEG a transparent picture is laid over white, in linear light; 16 bits become 8 on every way.
+/// Converts a finished picture between `image/png`, `image/jpeg` and `image/webp`. `quality` (1 to 100) is for JPEG. A picture that
+/// has the type already comes back as it is. Towards JPEG a transparent picture is laid over white, in linear light; 16 bits become 8 on every way.
 ///
 /// # Errors
 /// [`EncodeError::Unsupported`] for other types (EXR is scene-linear: the tone map belongs to the job), `Decode` for broken bytes, `Encoder`.

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Writes the film and returns length and hash. The file is hashed after it is written, since its table of offsets, near the beginning, is written last.
+/// Writes the film and returns length and hash. The file is hashed after it is written, since its table of offsets, near the beginning,
+/// is written last.
 pub(super) fn write(film: &Film, transparent: bool, file: File, path: &Path) -> Result<(u64, [u8; 32]), EncodeError> {
     let width = film.width as usize;
     let channels = SpecificChannels::rgba(|at: Vec2<usize>| {
