@@ -322,14 +322,13 @@ async fn committed_before(tx: &mut Tx, claim: &Claim, end: &AttemptEnd) -> Resul
 
 pub(super) async fn rescue(tx: &mut Tx, all: bool) -> Result<Vec<JobId>, StoreError> {
     let mut query = sqlx::QueryBuilder::new(SELECT_HELD);
-    if !all {
-        query.push("AND task.lease_until_ms <= ").push_bind(tx.now_ms);
-    }
-    query.push(" ORDER BY task.job_seq, task.idx");
+    // Without an ORDER BY, which would make SQLite walk all tasks that ever were instead of the index of leases.
+    query.push("AND task.lease_until_ms <= ").push_bind(if all { TimeMs::MAX } else { tx.now_ms });
     let rows = query.build().fetch_all(&mut tx.connection).await.map_err(failure)?;
-    let mut rescued = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let held = Held::read(row)?;
+    let mut lost = rows.iter().map(Held::read).collect::<Result<Vec<_>, _>>()?;
+    lost.sort_by_key(|held| (held.seq, held.task));
+    let mut rescued = Vec::with_capacity(lost.len());
+    for held in lost {
         let next = after_loss(&held, all);
         end_attempt(tx, &held, next).await?;
         rescued.push(held.id);

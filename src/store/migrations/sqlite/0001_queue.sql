@@ -49,6 +49,7 @@ CREATE TABLE job (
 CREATE INDEX job_created ON job (created_ms, id);
 CREATE INDEX job_by_state ON job (state, created_ms, id);
 CREATE INDEX job_by_client ON job (client_id, created_ms, id);
+CREATE INDEX job_by_client_and_state ON job (client_id, state, created_ms, id);
 
 CREATE TABLE label (
     job_seq INTEGER NOT NULL REFERENCES job (seq) ON DELETE CASCADE,
@@ -84,7 +85,8 @@ CREATE TABLE task (
     CHECK ((lease_until_ms IS NOT NULL) = (state = 'running'))
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX task_queued ON task (priority, job_seq, idx, run_at_ms) WHERE state = 'queued';
+-- The order of claims. The last two columns are there so that positions are counted in the index alone.
+CREATE INDEX task_queued ON task (priority, job_seq, idx, run_at_ms, state) WHERE state = 'queued';
 CREATE INDEX task_leased ON task (lease_until_ms) WHERE state = 'running';
 
 -- How many tasks wait and run, by class: kept by triggers, so that nobody has to count a long queue.
