@@ -2,6 +2,7 @@
 //!
 //! Everything else in the crate speaks in these types; this module knows nothing of the rest.
 
+mod fields;
 mod parse;
 mod problem;
 mod query;

@@ -100,6 +100,7 @@ pub enum LeaseState {
 }
 
 /// What a commit did.
+#[allow(clippy::large_enum_variant, reason = "one of them exists at a time, and a box would only be taken apart again")]
 #[derive(Debug, Clone)]
 pub enum Committed {
     /// The job as it is now (ended, or queued again).

@@ -187,8 +187,9 @@ struct Group {
 impl Group {
     async fn serve(mut self, mut receiver: mpsc::Receiver<Box<dyn Operation>>) {
         loop {
+            // A moment longer, so that the claim which this makes happen does not come a rounded millisecond too early.
             let wait_ms =
-                self.claimable_ms.peek().map(|Reverse(at)| (at - self.tx.clock.wall_ms()).max(0).unsigned_abs());
+                self.claimable_ms.peek().map(|Reverse(at)| (at - self.tx.clock.wall_ms()).max(0).unsigned_abs() + 2);
             let ripe = async move {
                 match wait_ms {
                     Some(wait_ms) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
