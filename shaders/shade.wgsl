@@ -208,6 +208,7 @@ fn surface(slot: u32, hit: Hit) -> Outcome {
         saturate(color.rgb),
         saturate(material.metallic * metallic_roughness.b),
         saturate(material.roughness * metallic_roughness.g),
+        material.specular,
     );
     let frame = make_frame(shading_normal);
     let wo_local = wo * frame;

@@ -6,6 +6,7 @@
 //! [`device`] runs [`path_trace`] slice by slice → [`image`] encodes → [`dispatch`] commits through
 //! [`blob`] and [`store`] → [`http`] serves the picture.
 
+pub mod bench;
 pub mod blob;
 pub mod cli;
 pub mod config;

@@ -5,13 +5,13 @@
 //
 // The model, linear in `metallic` as glTF asks (Khronos, glTF 2.0 specification, appendix B), with base colour b:
 //
-//     f = D V · mix(F(0.04), F(b)·(1 + b·(1 − E(wo)) / E(wo)), metallic)  +  (1 − metallic) · b · d(wo) d(wi) / (π d_mean)
+//     f = D V · mix(specular · F(0.04), F(b)·(1 + b·(1 − E(wo)) / E(wo)), metallic)  +  (1 − metallic) · b · d(wo) d(wi) / (π d_mean)
 //
 // - D, V: GGX with α = roughness² and height-correlated Smith masking. F: Schlick.
 // - E: directional albedo of D V alone. Its loss is light that meets the microsurface twice. A metal gets it back by the factor
 //   of Turquin 2019, "Practical multiple scattering compensation for microfacet models" (its form with F0): exact for b = 1. The
 //   factor depends on `wo` only, so the metal is not reciprocal: f(wo, wi) · (its factor at wi) = f(wi, wo) · (its factor at wo).
-// - d = 1 − directional albedo of D V F(0.04): what the dielectric's interface lets through. Diffuse light passes it on the way in
+// - d = 1 − specular · directional albedo of D V F(0.04): what the dielectric's interface lets through. Diffuse light passes it on the way in
 //   and on the way out, as in Kelemen & Szirmay-Kalos 2001, "A Microfacet Based Coupled Specular-Matte BRDF Model": reciprocal,
 //   and with b = 1 the albedo is 1. The dielectric's own second reflections, under 0.4 % of the light, leave as diffuse light too.
 
@@ -24,6 +24,8 @@ struct Surface {
     metallic: f32,
     /// [0, 1], perceptual: GGX's α is its square.
     roughness: f32,
+    /// [0, 1]: factor on the dielectric's reflection (`KHR_materials_specular`); 1 without the extension, 0 leaves a Lambertian surface.
+    specular: f32,
 }
 
 struct BsdfSample {
@@ -102,18 +104,20 @@ fn lobes(s: Surface, cos_o: f32) -> Lobes {
     let alpha = roughness * roughness;
     let albedo = microfacet_albedo(cos_o, roughness);
     let compensation = 1.0 + s.base_color * ((1.0 - albedo.unit) / albedo.unit);
-    let transmitted = 1.0 - albedo.dielectric;
+    let reflected = s.specular * albedo.dielectric;
+    let transmitted = 1.0 - reflected;
     let diffuse_albedo = (1.0 - s.metallic) * s.base_color * transmitted;
 
     // The metal's albedo for the choice only: that of its compensated F0, which is right but for a little at grazing angles.
     let metal_albedo = channel_mean(s.base_color) * (1.0 - albedo.grazing) + albedo.grazing;
-    // The floor is for black metal seen straight on, which reflects nothing: there is a lobe to choose all the same.
-    let specular = max(mix(albedo.dielectric, metal_albedo, s.metallic), 1.0e-4);
+    // The floor is for black surfaces that reflect nothing: there is a lobe to choose all the same.
+    let specular = max(mix(reflected, metal_albedo, s.metallic), 1.0e-4);
     let diffuse = channel_mean(diffuse_albedo);
+    let transmitted_mean = 1.0 - s.specular * (1.0 - mean_transmission(roughness));
     return Lobes(
         alpha,
         compensation,
-        diffuse_albedo * (INV_PI / mean_transmission(roughness)),
+        diffuse_albedo * (INV_PI / transmitted_mean),
         specular / (specular + diffuse),
     );
 }
@@ -142,11 +146,11 @@ fn eval_pdf(s: Surface, l: Lobes, wo: vec3f, wi: vec3f) -> vec4f {
     let m2 = m * m;
     let schlick = m2 * m2 * m;
     let metal = (s.base_color + (1.0 - s.base_color) * schlick) * l.compensation;
-    let dielectric = DIELECTRIC_F0 + (1.0 - DIELECTRIC_F0) * schlick;
+    let dielectric = s.specular * (DIELECTRIC_F0 + (1.0 - DIELECTRIC_F0) * schlick);
     let fresnel = mix(vec3f(dielectric), metal, s.metallic);
 
     let roughness = sqrt(l.alpha);
-    let diffuse = l.diffuse * ((1.0 - microfacet_albedo(wi.z, roughness).dielectric) * wi.z);
+    let diffuse = l.diffuse * ((1.0 - s.specular * microfacet_albedo(wi.z, roughness).dielectric) * wi.z);
 
     // The density of visible normals, D G1 cos(wo, h) / cos θ_wo, over the reflection's Jacobian 4 cos(wo, h).
     let specular_pdf = 0.5 * d / (wo.z + lambda_o);

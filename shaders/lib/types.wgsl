@@ -123,6 +123,10 @@ struct Material {
     metallic_roughness_texture: u32,
     normal_texture: u32,
     emission_texture: u32,
+    specular: f32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 /// Where a texture's texels are, and how they are read.

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else (progress, logs, errors) to stderr, so that `kiln … | program` works. It owns no logic
 //! that the service does not have too.
 
+mod bench;
 mod doctor;
 mod gpu_process;
 mod input;
@@ -44,6 +45,8 @@ enum Command {
     Render(render::Args),
     /// Look at this machine's adapters and drivers, and render a canary
     Doctor(doctor::Args),
+    /// Measure this machine: rays a second, encoding, jobs a second
+    Bench(bench::Args),
     /// Write a sample scene as a GLB file
     Sample(sample::Args),
     /// The GPU process, which only `kiln serve` starts
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Render(args) => render::run(args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::GpuProcess(args) => gpu_process::run(&args),
     };

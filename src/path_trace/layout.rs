@@ -104,6 +104,10 @@ mirrored! {
         metallic_roughness_texture: u32,
         normal_texture: u32,
         emission_texture: u32,
+        specular: f32,
+        pad0: u32,
+        pad1: u32,
+        pad2: u32,
     }
     /// A texture's place and reading.
     Texture {

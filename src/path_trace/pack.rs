@@ -276,6 +276,10 @@ fn pack_material(material: &scene::Material, used: &UsedTextures) -> layout::Mat
         metallic_roughness_texture: reference(material.metallic_roughness_texture),
         normal_texture: reference(material.normal_texture),
         emission_texture: reference(material.emission_texture),
+        specular: material.specular,
+        pad0: 0,
+        pad1: 0,
+        pad2: 0,
     }
 }
 

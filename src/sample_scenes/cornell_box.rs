@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 /// Radiance of the lamp's colour channels, W/(sr·m²).
 pub const LAMP_RADIANCE: [f32; 3] = [17.0, 12.0, 4.0];
 
+/// Purely diffuse: without `KHR_materials_specular` every glTF dielectric reflects 4 % like polish.
 fn matte(rgb: [f32; 3]) -> Value {
-    json!({"pbrMetallicRoughness": {"baseColorFactor": [rgb[0], rgb[1], rgb[2], 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}})
+    json!({"pbrMetallicRoughness": {"baseColorFactor": [rgb[0], rgb[1], rgb[2], 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0},
+        "extensions": {"KHR_materials_specular": {"specularFactor": 0.0}}})
 }
 
 /// A closed-in room of one metre with a red and a green wall, two blocks and a lamp; camera `front`.
@@ -17,6 +19,7 @@ pub fn cornell_box() -> Vec<u8> {
     let white = glb.material(matte([0.73, 0.73, 0.73]));
     let red = glb.material(matte([0.65, 0.05, 0.05]));
     let green = glb.material(matte([0.12, 0.45, 0.15]));
+    glb.use_extension("KHR_materials_specular");
     glb.use_extension("KHR_materials_emissive_strength");
     let strongest = LAMP_RADIANCE[0];
     let lamp = glb.material(json!({

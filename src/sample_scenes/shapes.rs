@@ -39,7 +39,13 @@ impl Shape {
             for column in 0..columns {
                 let corner = row * (columns + 1) + column;
                 let [a, b, c, d] = [corner, corner + 1, corner + columns + 2, corner + columns + 1];
-                shape.indices.extend([a, b, c, a, c, d]);
+                for triangle in [[a, b, c], [a, c, d]] {
+                    let [p, q, r] = triangle.map(|vertex| shape.positions[vertex as usize]);
+                    // At a pole one side of the quad is a point, and one of its triangles has no area.
+                    if (q - p).cross(r - p).length() > 1e-8 {
+                        shape.indices.extend(triangle);
+                    }
+                }
             }
         }
         shape

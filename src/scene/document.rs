@@ -317,6 +317,25 @@ pub(super) struct Material {
 pub(super) struct MaterialExtensions {
     #[serde(rename = "KHR_materials_emissive_strength")]
     pub(super) emissive_strength: Option<EmissiveStrength>,
+    #[serde(rename = "KHR_materials_specular")]
+    pub(super) specular: Option<Specular>,
+}
+
+#[derive(Debug, Deserialize, Clone)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Specular {
+    #[serde(default = "one")]
+    pub(super) specular_factor: f32,
+    pub(super) specular_texture: Option<serde::de::IgnoredAny>,
+    pub(super) specular_color_factor: Option<serde::de::IgnoredAny>,
+    pub(super) specular_color_texture: Option<serde::de::IgnoredAny>,
+}
+
+impl Specular {
+    /// True where a part of the extension is used that the renderer does not know.
+    pub(super) fn has_more_than_the_factor(&self) -> bool {
+        self.specular_texture.is_some() || self.specular_color_factor.is_some() || self.specular_color_texture.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize, Clone)]

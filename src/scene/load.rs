@@ -18,11 +18,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Extensions that the loader or the renderer understands.
-pub const EXTENSIONS: [&str; 7] = [
+pub const EXTENSIONS: [&str; 8] = [
     "EXT_mesh_gpu_instancing",
     "EXT_texture_webp",
     "KHR_lights_punctual",
     "KHR_materials_emissive_strength",
+    "KHR_materials_specular",
     "KHR_mesh_quantization",
     "KHR_node_visibility",
     "KHR_texture_transform",

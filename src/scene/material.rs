@@ -95,7 +95,8 @@ impl Resolver<'_> {
         let strength =
             source.extensions.emissive_strength.as_ref().map_or(1.0, |extension| extension.emissive_strength);
         let emission = Vec3::from_array(source.emissive_factor) * strength;
-        let numbers = [pbr.metallic_factor, pbr.roughness_factor, source.alpha_cutoff.unwrap_or(0.5)];
+        let specular = source.extensions.specular.as_ref().map_or(1.0, |extension| extension.specular_factor);
+        let numbers = [pbr.metallic_factor, pbr.roughness_factor, source.alpha_cutoff.unwrap_or(0.5), specular];
         let base_color = Vec4::from_array(pbr.base_color_factor);
         let normal_scale = source.normal_texture.as_ref().map_or(1.0, |texture| texture.scale);
         if !(numbers.iter().all(|number| number.is_finite())
@@ -130,6 +131,11 @@ impl Resolver<'_> {
             texture(source.normal_texture.as_ref().map(|texture| &texture.info), false, "normalTexture")?;
         let emission_texture =
             texture(source.emissive_texture.as_ref().filter(|_| emission != Vec3::ZERO), true, "emissiveTexture")?;
+        if source.extensions.specular.as_ref().is_some_and(|extension| extension.has_more_than_the_factor()) {
+            self.notes.push(format!(
+                "Material {index}: the colour and the textures of KHR_materials_specular are left out; its factor is used."
+            ));
+        }
         plan.normal_uv_set = normal_texture.map(|texture| texture.uv_set as usize);
         let material = Material {
             name: source.name.clone().unwrap_or_default(),
@@ -137,6 +143,7 @@ impl Resolver<'_> {
             base_color_texture,
             metallic: pbr.metallic_factor.clamp(0.0, 1.0),
             roughness: pbr.roughness_factor.clamp(0.0, 1.0),
+            specular: specular.clamp(0.0, 1.0),
             metallic_roughness_texture,
             normal_texture,
             normal_scale,

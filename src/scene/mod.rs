@@ -184,6 +184,8 @@ pub struct Material {
     pub metallic: f32,
     /// [0, 1], perceptual (alpha of GGX = roughness²).
     pub roughness: f32,
+    /// [0, 1]: factor on the reflection of the dielectric part (`KHR_materials_specular`), 1 without the extension.
+    pub specular: f32,
     /// Linear picture: G roughness, B metallic.
     pub metallic_roughness_texture: Option<TextureRef>,
     /// Linear picture, tangent space.

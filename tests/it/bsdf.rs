@@ -16,7 +16,7 @@ const BINDINGS: &str = "
     import package::lib::bsdf::{Surface, BsdfSample, bsdf_eval, bsdf_pdf, bsdf_sample, microfacet_albedo};
     struct Question { base_color: vec3f, metallic: f32, wo: vec3f, roughness: f32, wi: vec3f, index: u32 }
     @group(0) @binding(0) var<storage, read> input: array<Question>;
-    fn surface_of(q: Question) -> Surface { return Surface(q.base_color, q.metallic, q.roughness); }
+    fn surface_of(q: Question) -> Surface { return Surface(q.base_color, q.metallic, q.roughness, 1.0); }
 ";
 
 /// Mirrors `Question`. `wi` holds the random numbers where a sample is asked for.

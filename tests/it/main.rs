@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module a subject.
 
+mod assets;
 mod bad_input;
 mod blob;
 mod bsdf;
@@ -10,8 +11,10 @@ mod image;
 mod layout;
 mod lights;
 mod process;
+mod reference;
 mod render;
 mod sampler;
+mod samples;
 mod scene;
 mod spec;
 mod store;

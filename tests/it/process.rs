@@ -6,6 +6,6 @@
 mod command_line;
 mod dispatcher;
 mod frames;
-mod harness;
+pub mod harness;
 mod kill;
 mod supervision;

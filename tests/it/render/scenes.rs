@@ -39,6 +39,7 @@ pub fn material() -> Material {
         base_color_texture: None,
         metallic: 0.0,
         roughness: 1.0,
+        specular: 1.0,
         metallic_roughness_texture: None,
         normal_texture: None,
         normal_scale: 1.0,
