@@ -240,3 +240,78 @@ pub fn default_data_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Opt
     };
     Some(base.join("kiln"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn with_file(text: &str, args: ServeArgs) -> Result<ServeConfig, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kiln.toml");
+        std::fs::write(&path, text).unwrap();
+        ServeArgs { config: Some(path), ..args }.resolve()
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = "addr = \"127.0.0.1:1\"\ndata = \"/var/lib/kiln\"\ngpu = 1\n";
+        let config = with_file(file, ServeArgs { addr: Some("127.0.0.1:2".into()), ..ServeArgs::default() }).unwrap();
+        assert_eq!(config.addr, "127.0.0.1:2");
+        assert_eq!(config.data, PathBuf::from("/var/lib/kiln"));
+        assert_eq!(config.gpu, GpuChoice::Index(1));
+        assert!(!config.insecure_no_auth);
+        assert_eq!(config.upload_bytes_max, crate::limits::UPLOAD_BYTES_MAX);
+        let config = with_file("data = \"d\"", ServeArgs::default()).unwrap();
+        assert_eq!((config.addr.as_str(), config.gpu), (ADDR_DEFAULT, GpuChoice::Auto));
+    }
+
+    #[test]
+    fn every_setting_has_its_variable() {
+        use clap::Args;
+        let command = ServeArgs::augment_args(clap::Command::new("kiln"));
+        for argument in command.get_arguments() {
+            let variable = format!("KILN_{}", argument.get_id().as_str().to_uppercase());
+            assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+        }
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_named_with_their_place() {
+        let message = |file: &str| with_file(file, ServeArgs::default()).unwrap_err().to_string();
+        assert!(message("adr = \"x\"").contains("\"adr\", which is no setting; did you mean \"addr\"?"));
+        assert!(message("zzz = 1").contains("the settings are addr, data"));
+        assert!(message("addr = \"x\"\n\ndata = 5").contains("line 3"));
+        assert!(message("addr = ").contains("line 1"));
+        assert!(message("data = \"d\"\nupload_bytes_max = 0").contains("expected a number from 1 to"));
+        let missing = ServeArgs { config: Some("/nonexistent/kiln.toml".into()), ..ServeArgs::default() };
+        assert!(missing.resolve().unwrap_err().to_string().contains("/nonexistent/kiln.toml"));
+    }
+
+    #[test]
+    fn adapters_are_chosen_by_word_number_or_name() {
+        for (text, choice) in [
+            ("auto", GpuChoice::Auto),
+            ("none", GpuChoice::None),
+            ("in-process", GpuChoice::InProcess),
+            ("2", GpuChoice::Index(2)),
+            ("llvmpipe", GpuChoice::Name("llvmpipe".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(choice.clone()));
+            assert_eq!(choice.to_string(), text);
+        }
+        assert!(GpuChoice::from_str(" ").is_err());
+    }
+
+    #[cfg(all(unix, not(target_os = "macos")))]
+    #[test]
+    fn the_data_folder_follows_the_xdg_specification() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            default_data_dir(move |name| pairs.iter().find(|pair| pair.0 == name).map(|pair| OsString::from(pair.1)))
+        };
+        assert_eq!(with(&[("HOME", "/home/u")]), Some("/home/u/.local/share/kiln".into()));
+        assert_eq!(with(&[("HOME", "/home/u"), ("XDG_DATA_HOME", "/data")]), Some("/data/kiln".into()));
+        assert_eq!(with(&[("HOME", "/home/u"), ("XDG_DATA_HOME", "data")]), Some("/home/u/.local/share/kiln".into()));
+        assert_eq!(with(&[]), None);
+    }
+}

@@ -356,3 +356,53 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_an_error_status() {
+        let mut names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.row().0).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Kind::ALL.len());
+        assert!(Kind::ALL.iter().all(|kind| (400..=599).contains(&kind.row().1)));
+    }
+
+    #[test]
+    fn a_failure_is_the_jobs_fault_or_the_machines_or_kilns() {
+        use FailureReason::*;
+        for (reason, status) in [
+            (InvalidScene, 422),
+            (ShaderError, 422),
+            (LimitExceeded, 422),
+            (Quarantined, 422),
+            (OutOfMemory, 503),
+            (GpuTimeout, 503),
+            (DeviceLost, 503),
+            (WorkerLost, 503),
+            (Internal, 500),
+        ] {
+            let failure = Failure { reason, message: "It failed.".into(), details: Vec::new() };
+            assert_eq!(Problem::of_failure(JobId::nil(), &failure).status().as_u16(), status, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_cannot_says_when_to_come_back_and_keeps_its_secrets() {
+        for (error, status, come_back) in [
+            (StoreError::Overloaded(9), 503, true),
+            (StoreError::QueueFull(9), 429, true),
+            (StoreError::Full("/secret".into()), 507, true),
+            (StoreError::Corrupt("/secret".into()), 500, false),
+            (StoreError::Other("/secret".into()), 500, false),
+        ] {
+            let problem = Problem::from(error);
+            assert!(!problem.0.detail.contains("secret"));
+            let response = problem.into_response();
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), come_back);
+        }
+    }
+}

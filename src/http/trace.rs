@@ -58,3 +58,30 @@ pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
         "This is a fault of Kiln. The operator finds the cause in the log, under the X-Request-Id of this answer.";
     Problem::new(Kind::Internal, detail).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::PROBLEM_JSON;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_a_problem_that_keeps_its_text_to_itself() {
+        async fn broken() -> &'static str {
+            panic!("the secret")
+        }
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+            .layer(axum::middleware::from_fn(trace));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+}
