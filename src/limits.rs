@@ -24,6 +24,8 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 pub const HEADERS_MAX: usize = 100;
 /// Connections open at once.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// Seconds that a connection is read on after its last answer, so that a client which is still sending gets to read it.
+pub const LINGER_SECONDS_MAX: u64 = 5;
 /// Seconds that open requests get to finish when the server is told to stop.
 pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
 /// Bytes of an `Idempotency-Key`.

@@ -66,15 +66,10 @@ impl Follower {
                 return Ok(Some(event));
             }
             if self.behind {
-                self.behind = false;
-                let page = self.store.events(self.id, self.last_seq, EVENTS_PAGE_MAX).await?;
-                // A full page may not be the last one, and an empty one may mean that the job is gone.
+                let Some(page) = self.read_page().await? else { return Ok(None) };
+                // A full page may not be the last one.
                 self.behind = page.len() == EVENTS_PAGE_MAX as usize;
-                let gone = page.is_empty() && !self.ended && self.store.job(self.id).await?.is_none();
                 self.pending.extend(page);
-                if gone {
-                    return Ok(None);
-                }
                 continue;
             }
             if self.ended {
@@ -86,6 +81,23 @@ impl Follower {
             if self.closing.is_cancelled() {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Stored events that come next, possibly none yet; `None` where none will come, since the job has ended or was deleted.
+    async fn read_page(&self) -> Result<Option<Vec<Event>>, StoreError> {
+        let page = self.store.events(self.id, self.last_seq, EVENTS_PAGE_MAX).await?;
+        if !page.is_empty() || self.ended {
+            return Ok(Some(page));
+        }
+        match self.store.job(self.id).await? {
+            None => Ok(None),
+            Some(job) if job.state.is_terminal() => {
+                // Its last events may have been written after the page was read.
+                let page = self.store.events(self.id, self.last_seq, EVENTS_PAGE_MAX).await?;
+                Ok((!page.is_empty()).then_some(page))
+            }
+            Some(_) => Ok(Some(page)),
         }
     }
 

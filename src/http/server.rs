@@ -5,13 +5,17 @@
 
 use super::{AppState, router};
 use crate::config::ServeConfig;
-use crate::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, SHUTDOWN_SECONDS_MAX};
+use crate::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, LINGER_SECONDS_MAX, SHUTDOWN_SECONDS_MAX};
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -116,21 +120,35 @@ async fn accept_failed(error: &std::io::Error) {
 async fn connection(stream: TcpStream, service: axum::Router, closing: CancellationToken, head_timeout: Duration) {
     // Small answers and events must not wait for more bytes; an error here only means that they do.
     let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
+    let service = TowerToHyperService::new(service);
+    // Boxed, because only a connection whose parts do not care where they are gives its socket back.
+    let service = hyper::service::service_fn(move |request| Box::pin(service.call(request)));
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
         () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    match ended {
+        Ok(()) => linger(connection.into_parts().io.into_inner()).await,
+        Err(error) => tracing::debug!(%error, "a connection ended early"),
     }
+}
+
+/// Closes a connection so that its client gets the whole answer. A client that is refused in the middle of an upload goes on
+/// sending; to close at once would make the system reset the connection, and the client's system drop the answer unread.
+async fn linger(mut stream: TcpStream) {
+    let discard = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, there is nothing left to do.
+    let _ = tokio::time::timeout(Duration::from_secs(LINGER_SECONDS_MAX), discard).await;
 }
