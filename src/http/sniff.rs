@@ -106,13 +106,16 @@ fn word(head: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The first bytes as text where they are text, else as hex.
+/// The first bytes as text where they are text (up to the end of the line), else as hex.
 fn shown(head: &[u8]) -> String {
     let start = &head[..head.len().min(12)];
-    match std::str::from_utf8(start) {
-        _ if start.is_empty() => "an empty file".to_owned(),
-        Ok(text) if !text.chars().any(char::is_control) => format!("a file that begins with \"{text}\""),
-        _ => format!("a file that begins with the bytes {}", hex::encode(start)),
+    let letters = start.iter().take_while(|byte| byte.is_ascii_graphic() || **byte == b' ').count();
+    if start.is_empty() {
+        "an empty file".to_owned()
+    } else if letters >= start.len().min(4) {
+        format!("a file that begins with \"{}\"", String::from_utf8_lossy(&start[..letters]))
+    } else {
+        format!("a file that begins with the bytes {}", hex::encode(start))
     }
 }
 
