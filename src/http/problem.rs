@@ -264,16 +264,16 @@ impl Problem {
     }
 
     /// Adds the job it is about.
-    pub fn job(self: Self, id: JobId) -> Self {
+    pub fn job(self, id: JobId) -> Self {
         self.member("job_id", json!(id))
     }
 
     /// Adds one entry of `errors`, at a JSON pointer into the job document.
-    pub fn error(self: Self, pointer: &str, message: &str) -> Self {
+    pub fn error(self, pointer: &str, message: &str) -> Self {
         self.push_error(json!({"pointer": pointer, "message": message}))
     }
 
-    fn push_error(mut self: Self, error: Value) -> Self {
+    fn push_error(mut self, error: Value) -> Self {
         if let Value::Array(errors) = self.0.members.entry("errors").or_insert_with(|| json!([])) {
             errors.push(error);
         }
@@ -281,19 +281,19 @@ impl Problem {
     }
 
     /// Adds an extension member.
-    pub fn member(mut self: Self, name: &str, value: Value) -> Self {
+    pub fn member(mut self, name: &str, value: Value) -> Self {
         self.0.members.insert(name.to_owned(), value);
         self
     }
 
     /// Adds a header field.
-    pub fn header(mut self: Self, name: HeaderName, value: HeaderValue) -> Self {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
     }
 
     /// Says after how many seconds to try again.
-    pub fn retry_after(self: Self, seconds: u64) -> Self {
+    pub fn retry_after(self, seconds: u64) -> Self {
         self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 

@@ -307,7 +307,7 @@ pub fn parse_events(text: &str) -> Vec<SseEvent> {
 /// The smallest GLB, with a text in it that makes it a file of its own.
 pub fn glb(text: &str) -> Vec<u8> {
     let mut json = json!({"asset": {"version": "2.0", "generator": text}}).to_string();
-    while json.len() % 4 != 0 {
+    while !json.len().is_multiple_of(4) {
         json.push(' ');
     }
     let bytes = 20 + json.len() as u32;

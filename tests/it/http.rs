@@ -542,7 +542,7 @@ async fn lists_are_filtered_and_wrong_filters_are_named() {
         let page = app.get(&format!("/v1/jobs?{query}")).await.expect(200).json();
         page["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(ids("state=running").await, [labelled.clone()]);
+    assert_eq!(ids("state=running").await, std::slice::from_ref(&labelled));
     assert_eq!(ids("state=queued&kind=scene").await, [other]);
     assert_eq!(ids("label=order=47%3D11").await, [labelled]);
     assert!(ids("label=order=5").await.is_empty());

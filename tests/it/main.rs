@@ -1,7 +1,7 @@
 //! The integration tests: one binary, a module a subject.
 
-mod assets;
 mod app;
+mod assets;
 mod bad_input;
 mod blob;
 mod bsdf;
