@@ -20,4 +20,5 @@ pub mod limits;
 pub mod path_trace;
 pub mod sample_scenes;
 pub mod scene;
+pub mod shader_job;
 pub mod store;

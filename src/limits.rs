@@ -200,3 +200,79 @@ pub const ENVIRONMENT_RADIANCE_MAX: f32 = 1.0e8;
 pub const SCENE_NOTES_MAX: usize = 200;
 /// Milliseconds after a signal to stop in which a second one is taken for the same.
 pub const SIGNAL_TWICE_MS: u64 = 1_000;
+/// Bytes of one shader's text, as the client sends it.
+pub const SHADER_SOURCE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a shader's text after includes and macros.
+pub const SHADER_EXPANDED_BYTES_MAX: usize = 4 << 20;
+/// Files deep that `#include` may go.
+pub const SHADER_INCLUDE_DEPTH_MAX: usize = 8;
+/// Macros that one shader may define.
+pub const SHADER_DEFINES_MAX: usize = 4_096;
+/// Nested parentheses and operators in one `#if`, `#calcdefine` or `#workgroup_count`.
+pub const SHADER_DIRECTIVE_DEPTH_MAX: usize = 128;
+/// Tokens of a shader after includes and macros.
+pub const SHADER_TOKENS_MAX: usize = 500_000;
+/// Operators on one path through one expression: an upper bound of the depth of its syntax tree.
+pub const SHADER_EXPRESSION_DEPTH_MAX: usize = 1_000;
+/// `else if` branches of one ladder.
+pub const SHADER_ELSE_IF_MAX: usize = 512;
+/// Brackets and `else if` branches around one statement.
+pub const SHADER_NESTING_MAX: usize = 768;
+/// Functions and structs of one shader.
+pub const SHADER_FUNCTIONS_MAX: usize = 2_048;
+/// Declarations at the top level of one shader.
+pub const SHADER_DECLARATIONS_MAX: usize = 8_192;
+/// Cases of all switches of one shader.
+pub const SHADER_SWITCH_CASES_MAX: usize = 4_096;
+/// Bytes of one identifier.
+pub const SHADER_IDENTIFIER_BYTES_MAX: usize = 255;
+/// Entries of one bracketed list: members of a struct, arguments of a call, elements of a constructor.
+pub const SHADER_LIST_ENTRIES_MAX: usize = 16_384;
+/// Bytes of stack of the thread that parses and validates shaders (address space; pages are used on demand).
+pub const SHADER_STACK_BYTES: usize = 256 << 20;
+/// Problems reported at once for one shader.
+pub const SHADER_PROBLEMS_MAX: usize = 32;
+/// Bytes of a source line that a problem quotes.
+pub const SHADER_QUOTED_LINE_BYTES_MAX: usize = 512;
+/// Entry points that one shader may dispatch.
+pub const SHADER_DISPATCH_ENTRIES_MAX: usize = 64;
+/// Dispatches of one frame, over all entry points.
+pub const SHADER_DISPATCHES_PER_FRAME_MAX: u32 = 256;
+/// Workgroups of one dispatch along one axis.
+pub const SHADER_WORKGROUPS_PER_AXIS_MAX: u32 = 65_535;
+/// Invocations of one dispatch.
+pub const SHADER_INVOCATIONS_PER_DISPATCH_MAX: u64 = 1 << 28;
+/// Invocations of one workgroup (an adapter may allow less).
+pub const SHADER_WORKGROUP_INVOCATIONS_MAX: u32 = 1_024;
+/// Bytes of workgroup memory of one entry point (an adapter may allow less).
+pub const SHADER_WORKGROUP_BYTES_MAX: u64 = 32 << 10;
+/// Bytes of private and function memory of one invocation.
+pub const SHADER_PRIVATE_BYTES_MAX: u64 = 128 << 10;
+/// Bytes of one storage buffer.
+pub const SHADER_STORAGE_BUFFER_BYTES_MAX: u64 = 128 << 20;
+/// Storage buffers of one shader, without the one that reports spent fuel.
+pub const SHADER_STORAGE_BUFFERS_MAX: usize = 7;
+/// Bytes of one uniform buffer.
+pub const SHADER_UNIFORM_BYTES_MAX: u64 = 16 << 10;
+/// Textures of one shader, sampled and written, without passes.
+pub const SHADER_TEXTURES_MAX: usize = 16;
+/// Bind groups of one shader.
+pub const SHADER_BIND_GROUPS_MAX: u32 = 4;
+/// Bindings of one bind group: the highest binding number plus one.
+pub const SHADER_BINDINGS_PER_GROUP_MAX: u32 = 1_000;
+/// Bytes of GPU memory that one shader job may ask for.
+pub const SHADER_MEMORY_BYTES_MAX: u64 = 2 << 30;
+/// Sliders (`custom` values) of one shader.
+pub const SHADER_SLIDERS_MAX: usize = 32;
+/// Expressions and statements of one function.
+pub const SHADER_FUNCTION_NODES_MAX: u64 = 200_000;
+/// Expressions and statements of one entry point with every call expanded: what a driver that inlines has to compile.
+pub const SHADER_CALL_TREE_NODES_MAX: u64 = 400_000;
+/// Calls of one entry point with every call expanded.
+pub const SHADER_CALL_TREE_CALLS_MAX: u64 = 8_192;
+/// Loop iterations that one invocation may spend where the job does not say.
+pub const SHADER_FUEL_ITERATIONS_DEFAULT: u32 = 1 << 20;
+/// Loop iterations that one invocation may spend, at most.
+pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 26;
+/// Loop iterations of one invocation after which llvmpipe leaves every loop without a word.
+pub const SHADER_FUEL_ITERATIONS_LLVMPIPE: u32 = 65_535;

@@ -155,6 +155,9 @@ pub struct FailureDetail {
     /// The line itself, for shaders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_line: Option<String>,
+    /// The included file that it is in, for shaders; `line` is then the line of its `#include`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include: Option<String>,
 }
 
 /// A failure as clients see it (`error` of a job).

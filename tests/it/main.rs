@@ -17,5 +17,6 @@ mod render;
 mod sampler;
 mod samples;
 mod scene;
+mod shader_front;
 mod spec;
 mod store;

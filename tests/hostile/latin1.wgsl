@@ -1,0 +1,2 @@
+// 9 chars
+fn main_météo() {}
