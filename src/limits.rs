@@ -276,3 +276,5 @@ pub const SHADER_FUEL_ITERATIONS_DEFAULT: u32 = 1 << 20;
 pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 26;
 /// Loop iterations of one invocation after which llvmpipe leaves every loop without a word.
 pub const SHADER_FUEL_ITERATIONS_LLVMPIPE: u32 = 65_535;
+/// Milliseconds that the loading of one scene may take on a slow machine; past it something in it does not end.
+pub const LOAD_MS_MAX: u64 = 600_000;

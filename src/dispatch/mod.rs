@@ -149,12 +149,15 @@ impl Dispatcher {
     /// Tells attempts to start, once a GPU process is there and, for those that must be alone, empty.
     fn start_what_may(&mut self) {
         let Some(commands) = &self.commands else { return };
-        let started = self.held.values().filter(|held| held.started).count();
-        let alone_runs = self.held.values().any(|held| held.alone && held.started);
+        let mut started = self.held.values().filter(|held| held.started).count();
+        let mut alone_runs = self.held.values().any(|held| held.alone && held.started);
         for held in self.held.values_mut().filter(|held| !held.started) {
-            if !alone_runs && (!held.alone || started == 0) {
-                held.started = held.messages.try_send(Message::Start(commands.clone())).is_ok();
+            if alone_runs || (held.alone && started > 0) {
+                continue;
             }
+            held.started = held.messages.try_send(Message::Start(commands.clone())).is_ok();
+            started += usize::from(held.started);
+            alone_runs |= held.alone && held.started;
         }
     }
 

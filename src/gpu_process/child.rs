@@ -11,7 +11,7 @@ use super::frame::{self, FrameError};
 use super::pipeline::Pipeline;
 use super::protocol::{Command, Reply};
 use crate::device::{AdapterSelector, DeviceHandle, DeviceThread};
-use crate::limits::{HEARTBEAT_MS, PIPE_FRAMES_QUEUED_MAX};
+use crate::limits::{HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -43,8 +43,8 @@ fn serve(device: DeviceHandle, commands: &Receiver<Command>, replies: Sender<Rep
     }
     let _ = replies.send(Reply::Ready(device.report().clone()));
     thread("heartbeat", {
-        let replies = replies.clone();
-        move || send_heartbeats(&device, &replies)
+        let (pipeline, replies) = (pipeline.clone(), replies.clone());
+        move || send_heartbeats(&pipeline, &device, &replies)
     });
     for command in commands {
         match command {
@@ -57,9 +57,12 @@ fn serve(device: DeviceHandle, commands: &Receiver<Command>, replies: Sender<Rep
     end_now()
 }
 
-fn send_heartbeats(device: &DeviceHandle, replies: &Sender<Reply>) {
+fn send_heartbeats(pipeline: &Pipeline, device: &DeviceHandle, replies: &Sender<Reply>) {
     loop {
         std::thread::sleep(Duration::from_millis(HEARTBEAT_MS));
+        if let Some(message) = pipeline.end_overdue(Duration::from_millis(LOAD_MS_MAX)) {
+            fatal(replies, message);
+        }
         let heartbeat = Reply::Heartbeat {
             device_silent_ms: device.silent_ms(),
             gpu_seconds: device.gpu_seconds(),

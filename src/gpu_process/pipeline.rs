@@ -57,7 +57,8 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Waiting,
-    Loading,
+    /// In a loader thread since then.
+    Loading(Instant),
     /// Handed to the device thread; its name there as soon as it is known.
     Device(Option<WorkId>),
     Encoding,
@@ -139,7 +140,7 @@ impl Pipeline {
         entry.cancel.store(true, Ordering::Release);
         match entry.stage {
             // A loader thread that works on it finds it gone afterwards.
-            Stage::Waiting | Stage::Loading => {
+            Stage::Waiting | Stage::Loading(_) => {
                 state.tasks.remove(&key);
                 state.waiting.retain(|waiting| *waiting != key);
                 drop(state);
@@ -161,9 +162,23 @@ impl Pipeline {
         self.shared.device.preview(work);
     }
 
-    /// Tasks that have not ended.
-    pub fn tasks(&self) -> usize {
-        self.shared.lock().tasks.len()
+    /// Ends the tasks whose loading takes longer than `limit`, and says so. Their threads cannot be stopped, so a process in which
+    /// there was one has to end; the tasks that it names by then are at fault, and no others.
+    pub fn end_overdue(&self, limit: Duration) -> Option<String> {
+        let state = self.shared.lock();
+        let overdue: Vec<TaskKey> = state
+            .tasks
+            .iter()
+            .filter(|(_, entry)| matches!(entry.stage, Stage::Loading(since) if since.elapsed() > limit))
+            .map(|(key, _)| *key)
+            .collect();
+        drop(state);
+        let message = format!("the scene could not be loaded within {} s", limit.as_secs());
+        for key in &overdue {
+            let failure = task::failure(FailureReason::LimitExceeded, message.clone(), "load");
+            self.shared.end(*key, TaskEnd::Failed(failure));
+        }
+        (!overdue.is_empty()).then_some(message)
     }
 }
 
@@ -183,7 +198,7 @@ impl Shared {
                 state.waiting.retain(|waiting| *waiting != key);
                 let entry =
                     state.tasks.get_mut(&key).expect("a waiting task has an entry: both are removed under one lock");
-                entry.stage = Stage::Loading;
+                entry.stage = Stage::Loading(Instant::now());
                 return (key, Arc::clone(&entry.run));
             }
             state = self.waiting.wait(state).unwrap_or_else(PoisonError::into_inner);

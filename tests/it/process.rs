@@ -8,4 +8,5 @@ mod dispatcher;
 mod frames;
 pub mod harness;
 mod kill;
+mod pipeline;
 mod supervision;

@@ -259,12 +259,15 @@ async fn a_missing_asset_fails_its_own_job_only() {
     stage.wait_for(fine, JobState::Succeeded).await;
 }
 
+/// What a GPU process that is not to be trusted does with its task.
+type Lie = Box<dyn Fn(&RunTask) -> TaskEnd>;
+
 #[tokio::test]
 async fn what_the_gpu_process_says_of_its_files_is_checked() {
     let mut stage = Stage::new().await;
     let secret = stage.folder.path().join("secret");
     std::fs::write(&secret, b"the server's own").unwrap();
-    let lies: Vec<Box<dyn Fn(&RunTask) -> TaskEnd>> = vec![
+    let lies: Vec<Lie> = vec![
         // Another hash than the file's.
         Box::new(|run| {
             let end = write_picture(run);
