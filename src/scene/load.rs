@@ -14,6 +14,7 @@ use crate::limits;
 use glam::{Affine3A, DAffine3, DQuat, DVec3};
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -143,12 +144,14 @@ fn place(
             None => None,
             Some(skin_index) => {
                 let skin = get(&document.skins, skin_index, "skins", &format!("/nodes/{index}/skin"))?;
-                if !skins.contains_key(&skin_index) {
-                    let matrices =
-                        skin::joint_matrices(document, buffers, skin_index, skin, &hierarchy.world_from_object)?;
-                    skins.insert(skin_index, matrices);
-                }
-                skins.get(&skin_index)
+                let matrices = match skins.entry(skin_index) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let world_from_object = &hierarchy.world_from_object;
+                        new.insert(skin::joint_matrices(document, buffers, skin_index, skin, world_from_object)?)
+                    }
+                };
+                Some(&*matrices)
             }
         };
         let transforms = instance_transforms(document, buffers, node, index)?;
@@ -335,8 +338,7 @@ fn instances(
         let instance = Instance { mesh, world_from_object, node: placed.node };
         let bounds = bvh::world_bounds(scene, &instance);
         let farthest = bounds.min.abs().max(bounds.max.abs()).max_element();
-        // Written so that NaN fails too.
-        if !(farthest <= limits::COORDINATE_METRES_MAX) {
+        if farthest.is_nan() || farthest > limits::COORDINATE_METRES_MAX {
             return Err(geometry::too_far(&pointer()));
         }
         let determinant = placed.world_from_object.matrix3.determinant();

@@ -104,7 +104,7 @@ impl Bounds {
     /// The eight corners.
     pub fn corners(&self) -> [Vec3; 8] {
         std::array::from_fn(|corner| {
-            let pick = |axis: usize| if corner >> axis & 1 == 0 { self.min[axis] } else { self.max[axis] };
+            let pick = |axis: usize| if (corner >> axis) & 1 == 0 { self.min[axis] } else { self.max[axis] };
             Vec3::new(pick(0), pick(1), pick(2))
         })
     }

@@ -97,9 +97,8 @@ pub(super) fn influences(reader: &Reader, tally: &mut Tally) -> SceneResult<Vec<
 /// Normals follow the inverse transpose of the blended matrix. Where that matrix mirrors, triangles and tangents are
 /// turned around here, because the instance of a skinned mesh has the identity as its transform.
 pub(super) fn apply(geometry: &mut Geometry, joints: &[Affine3A], place: &str) -> SceneResult<()> {
-    let mut mirrored = vec![false; geometry.positions.len()];
-    for vertex in 0..geometry.positions.len() {
-        let influence = &geometry.influences[vertex];
+    let mut mirrored = Vec::with_capacity(geometry.positions.len());
+    for (vertex, influence) in geometry.influences.iter().enumerate() {
         let mut blended = Affine3A::from_mat3_translation(glam::Mat3::ZERO, glam::Vec3::ZERO);
         for (&joint, &weight) in influence.joints.iter().zip(&influence.weights) {
             if weight == 0.0 {
@@ -121,7 +120,7 @@ pub(super) fn apply(geometry: &mut Geometry, joints: &[Affine3A], place: &str) -
         }
         geometry.positions[vertex] = position;
         let determinant = blended.matrix3.determinant();
-        mirrored[vertex] = determinant < 0.0;
+        mirrored.push(determinant < 0.0);
         let sign = if determinant < 0.0 { -1.0 } else { 1.0 };
         if let Some(normal) = geometry.normals.get_mut(vertex) {
             *normal = super::frame::unit(cofactors(&blended.matrix3) * *normal * sign).unwrap_or(*normal);

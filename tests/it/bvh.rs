@@ -236,8 +236,7 @@ fn some_transforms(random: &mut Random, count: usize) -> Vec<Affine3A> {
 #[test]
 fn instances_are_hit_where_brute_force_hits() {
     let mut random = Random(23);
-    let meshes =
-        vec![mesh(soup(&mut random, 60, 0.4)), mesh(soup(&mut random, 9, 0.7)), mesh(soup(&mut random, 1, 1.0))];
+    let meshes = [(60, 0.4), (9, 0.7), (1, 1.0)].map(|(count, size)| mesh(soup(&mut random, count, size)));
     for count in [1, 2, 7, 90] {
         let transforms = some_transforms(&mut random, count);
         let meshes = meshes.iter().map(copy).collect();

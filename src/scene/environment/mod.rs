@@ -195,7 +195,7 @@ pub fn load(path: &Path) -> Result<Environment, SceneError> {
     let mut radiance: Vec<[f32; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
     let (mut invalid, mut clamped) = (0_u64, 0_u64);
     for value in radiance.iter_mut().flatten() {
-        if !(*value >= 0.0) {
+        if value.is_nan() || *value < 0.0 {
             *value = 0.0;
             invalid += 1;
         } else if *value > limits::ENVIRONMENT_RADIANCE_MAX {

@@ -36,7 +36,7 @@ impl Builder {
 
     /// Appends bytes and a buffer view of them.
     pub fn view(&mut self, bytes: &[u8]) -> u32 {
-        while self.bin.len() % 4 != 0 {
+        while !self.bin.len().is_multiple_of(4) {
             self.bin.push(0);
         }
         let offset = self.bin.len();

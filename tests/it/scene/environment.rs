@@ -51,7 +51,7 @@ fn lopsided() -> Environment {
     let texels = (0..32 * 16)
         .map(|index: u32| {
             let value = (index.wrapping_mul(2_654_435_761) >> 20) as f32 / 4096.0;
-            if index % 7 == 0 { [0.0; 3] } else { [value, value * value, 40.0 * value.powi(12)] }
+            if index.is_multiple_of(7) { [0.0; 3] } else { [value, value * value, 40.0 * value.powi(12)] }
         })
         .collect();
     Environment::new(32, 16, texels)
