@@ -1,6 +1,7 @@
-// The environment as a light: radiance, density, and sampling by Walker's alias table over luminance × sinθ.
+// The environment as a light: radiance, density, and sampling by Walker's alias table over luminance × sinθ of the texels.
 
 import package::lib::bindings::{params, environment_texels, environment_alias};
+import package::lib::camera::tent_sample;
 import package::lib::environment::{environment_uv, environment_direction, environment_pdf_solid_angle};
 import package::lib::math::{luminance, PI};
 import package::lib::types::EnvironmentParams;
@@ -40,7 +41,7 @@ fn world_from_sky(d: vec3f) -> vec3f {
     return vec3f(c * d.x + s * d.z, d.y, c * d.z - s * d.x);
 }
 
-/// Bilinear radiance at a place of the picture, and in w the density over the unit square there, which is constant over each texel.
+/// Bilinear radiance at a place of the picture, and in w the density over the unit square there.
 fn sky_at(uv: vec2f) -> vec4f {
     let size = params.environment.size;
     let place = uv * vec2f(size) - 0.5;
@@ -56,11 +57,10 @@ fn sky_at(uv: vec2f) -> vec4f {
     let t01 = sky_texel(x0, y1);
     let t11 = sky_texel(x1, y1);
     let radiance = mix(mix(t00, t10, fraction.x), mix(t01, t11, fraction.x), fraction.y);
-    let right = fraction.x >= 0.5;
-    let low = fraction.y >= 0.5;
-    let nearest = select(select(t00, t10, right), select(t01, t11, right), low);
-    let sin_theta = sin(PI * (f32(select(y0, y1, low)) + 0.5) / f32(size.y));
-    let pdf_uv = luminance(nearest) * sin_theta * f32(size.x * size.y) / params.environment.weight_sum;
+    // The density is interpolated like the radiance: see `sky_sample`.
+    let above = luminance(mix(t00, t10, fraction.x)) * sin(PI * (f32(y0) + 0.5) / f32(size.y));
+    let below = luminance(mix(t01, t11, fraction.x)) * sin(PI * (f32(y1) + 0.5) / f32(size.y));
+    let pdf_uv = mix(above, below, fraction.y) * f32(size.x * size.y) / params.environment.weight_sum;
     return vec4f(radiance * params.environment.intensity, pdf_uv);
 }
 
@@ -71,7 +71,11 @@ fn sky_lookup(direction: vec3f) -> SkyLookup {
     return SkyLookup(found.xyz, environment_pdf_solid_angle(found.w, d));
 }
 
-/// Chooses a direction. `u` chooses a cell of the alias table and the place within the texel, `u_alias` between the cell's two texels.
+/// Chooses a direction. `u` chooses a cell of the alias table and the place around the texel, `u_alias` between the cell's two texels.
+///
+/// The place follows a tent of twice a texel's width around its middle, the kernel of the bilinear filter: so the density is the
+/// filtered weight, and light that the filter spreads over black neighbours is found too. At the poles the tent is folded back, as
+/// the filter repeats the last row there.
 fn sky_sample(u: vec2f, u_alias: f32) -> SkySample {
     let size = params.environment.size;
     let scaled = u * vec2f(size);
@@ -79,7 +83,10 @@ fn sky_sample(u: vec2f, u_alias: f32) -> SkySample {
     let index = cell.y * size.x + cell.x;
     let entry = environment_alias[index];
     let texel = select(entry.y, index, u_alias < bitcast<f32>(entry.x));
-    let uv = (vec2f(vec2u(texel % size.x, texel / size.x)) + saturate(scaled - vec2f(cell))) / vec2f(size);
+    let fraction = saturate(scaled - vec2f(cell));
+    let around = vec2f(tent_sample(fraction.x), tent_sample(fraction.y)) + 0.5;
+    let place = (vec2f(vec2u(texel % size.x, texel / size.x)) + around) / vec2f(size);
+    let uv = vec2f(fract(place.x), 1.0 - abs(1.0 - abs(place.y)));
     let d = environment_direction(uv);
     let found = sky_at(uv);
     return SkySample(world_from_sky(d), found.xyz, environment_pdf_solid_angle(found.w, d));

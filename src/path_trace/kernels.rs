@@ -95,6 +95,8 @@ fn deepen(wgsl: &str) -> String {
         .lines()
         .find(|line| line.contains("const") && line.contains("STACK_ENTRIES"))
         .expect("the traversal declares the length of its stack");
-    let longer = line.replace("32", &(3 * crate::limits::BVH_LEVELS_MAX).to_string());
+    let short = format!("= {}u;", super::pack::STACK_ENTRIES);
+    assert!(line.contains(&short), "the traversal's stack has the length that the host thinks it has");
+    let longer = line.replace(&short, &format!("= {}u;", 3 * crate::limits::BVH_LEVELS_MAX));
     wgsl.replace(line, &longer)
 }

@@ -11,11 +11,13 @@ mod kernels;
 pub mod layout;
 mod lights;
 mod pack;
+mod probe;
 mod render;
 mod resident;
 mod settings;
 mod sky;
 
 pub use kernels::KERNELS;
+pub use probe::{Probe, ProbeHit, ProbeRay};
 pub use render::{Render, RenderEvent, RenderEvents, RenderStats};
 pub use settings::{Background, RenderSettings};

@@ -48,11 +48,11 @@ impl Resident {
         settings: &RenderSettings,
         pool_paths: u32,
     ) -> Result<Self, DeviceError> {
-        let (texel_pools, textures) = upload_textures(gpu, &scene.textures, &scene.images)?;
+        let (mut others, texel_pools) = upload_geometry(gpu, scene)?;
         let variant = Variant {
             features: scene.features,
             environment: sky.weight_sum > 0.0,
-            texel_pools: texel_pools.len().max(1) as u32,
+            texel_pools,
             lens: settings.camera.aperture_radius > 0.0,
         };
         let kernels = RenderKernels::compile(gpu, variant)?;
@@ -74,20 +74,7 @@ impl Resident {
             films.push(gpu.buffer("film", u64::from(places) * 16, read_write)?);
         }
 
-        // In the order of `shaders/lib/bindings.wgsl`, from binding 1 on.
-        let mut others = vec![
-            gpu.storage("nodes", &scene.nodes)?,
-            gpu.storage("triangles", &scene.triangles)?,
-            gpu.storage("vertices", &scene.vertices)?,
-            gpu.storage("instances", &or_one(&scene.instances))?,
-            gpu.storage("materials", &or_one(&scene.materials))?,
-            gpu.storage("textures", &or_one(&textures))?,
-        ];
-        let pools = texel_pools.len();
-        others.extend(texel_pools);
-        for _ in pools..TEXEL_POOLS_MAX {
-            others.push(gpu.storage("texels (none)", &[0_u32; 4])?);
-        }
+        // On in the order of the bindings, from 11.
         others.extend([
             gpu.storage("lights", &or_one(&scene.lights.lights))?,
             gpu.storage("emitters", &or_one(&scene.lights.emitters))?,
@@ -133,6 +120,26 @@ impl Resident {
             _others: others,
         })
     }
+}
+
+/// Uploads what traversal and surfaces need: the buffers of bindings 1 to 10 in the order of `shaders/lib/bindings.wgsl`, and how
+/// many pools hold texels.
+pub(super) fn upload_geometry(gpu: &GpuContext<'_>, scene: &PackedScene) -> Result<(Vec<GpuBuffer>, u32), DeviceError> {
+    let (texel_pools, textures) = upload_textures(gpu, &scene.textures, &scene.images)?;
+    let mut buffers = vec![
+        gpu.storage("nodes", &scene.nodes)?,
+        gpu.storage("triangles", &scene.triangles)?,
+        gpu.storage("vertices", &scene.vertices)?,
+        gpu.storage("instances", &or_one(&scene.instances))?,
+        gpu.storage("materials", &or_one(&scene.materials))?,
+        gpu.storage("textures", &or_one(&textures))?,
+    ];
+    let pools = texel_pools.len();
+    buffers.extend(texel_pools);
+    for _ in pools..TEXEL_POOLS_MAX {
+        buffers.push(gpu.storage("texels (none)", &[0_u32; 4])?);
+    }
+    Ok((buffers, pools.max(1) as u32))
 }
 
 /// A binding of structures holds at least one.

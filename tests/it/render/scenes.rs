@@ -162,6 +162,12 @@ pub fn camera(z: f32, fov_y_deg: f32) -> Camera {
     }
 }
 
+/// A pinhole that looks straight down from `y`.
+pub fn above(y: f32, fov_y_deg: f32) -> Camera {
+    let position = Vec3::new(0.0, y, 0.0);
+    Camera { position, up: Vec3::NEG_Z, forward: Vec3::NEG_Y, ..camera(1.0, fov_y_deg) }
+}
+
 pub fn settings(width: u32, height: u32, samples: u32) -> RenderSettings {
     RenderSettings {
         width,
@@ -203,6 +209,12 @@ pub fn render(device: &DeviceHandle, scene: Scene, sky: Environment, settings: R
         }
     }
     panic!("the render ended without an event");
+}
+
+/// Mean of the red channel.
+pub fn mean(film: &Film) -> f32 {
+    let sum: f64 = film.rgba.iter().map(|pixel| f64::from(pixel[0])).sum();
+    (sum / film.rgba.len() as f64) as f32
 }
 
 /// The red channel of a pixel.

@@ -1,0 +1,157 @@
+//! The device thread: order, cancellation, previews, and work that goes wrong.
+
+use super::cornell;
+use super::scenes::*;
+use kiln::device::{Abandoned, DeviceError, DeviceHandle, GpuContext, SliceOutcome, SliceWork, WorkId};
+use kiln::job::Priority;
+use kiln::path_trace::{Render, RenderEvent, RenderSettings};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+
+/// Starts a render that takes long enough to be interrupted.
+fn start(device: &DeviceHandle, samples: u32, priority: Priority) -> (WorkId, Arc<AtomicBool>, Receiver<RenderEvent>) {
+    let (scene, settings) = cornell();
+    let settings = RenderSettings { samples, slice_paths: Some(4096), ..settings };
+    let (sender, receiver) = channel();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let events = Box::new(move |event| {
+        let _ = sender.send(event);
+    });
+    let (scene, sky) = (Arc::new(scene), Arc::new(sky(0.2)));
+    let render = Render::new(scene, sky, settings, "test".to_owned(), priority, Arc::clone(&cancel), events);
+    let id = device.submit(Box::new(render)).expect("the device thread takes work");
+    (id, cancel, receiver)
+}
+
+#[test]
+fn a_cancelled_render_says_so_and_frees_its_memory() {
+    let Some(device) = device_or_skip() else { return };
+    let (_, cancel, events) = start(device, 60_000, Priority::Interactive);
+    assert!(matches!(events.recv(), Ok(RenderEvent::Progress { .. })));
+    cancel.store(true, Ordering::Release);
+    let last = events.iter().last();
+    assert!(matches!(last, Some(RenderEvent::Cancelled)), "the last event was {last:?}");
+}
+
+#[test]
+fn work_that_waits_is_cancelled_without_its_turn() {
+    let Some(device) = device_or_skip() else { return };
+    let (_, cancel_running, running) = start(device, 60_000, Priority::Interactive);
+    let (_, cancel_waiting, waiting) = start(device, 60_000, Priority::Batch);
+    assert!(matches!(running.recv(), Ok(RenderEvent::Progress { .. })));
+    cancel_waiting.store(true, Ordering::Release);
+    let events: Vec<RenderEvent> = waiting.iter().collect();
+    assert!(matches!(events[..], [RenderEvent::Cancelled]), "{events:?}");
+    cancel_running.store(true, Ordering::Release);
+    assert!(matches!(running.iter().last(), Some(RenderEvent::Cancelled)));
+}
+
+#[test]
+fn a_preview_shows_the_samples_so_far() {
+    let Some(device) = device_or_skip() else { return };
+    let (id, cancel, events) = start(device, 60_000, Priority::Normal);
+    let film = events.iter().find_map(|event| match event {
+        RenderEvent::Progress { samples_done, .. } => {
+            if samples_done > 0 {
+                device.preview(id);
+            }
+            None
+        }
+        RenderEvent::Preview(film) => Some(film),
+        other => panic!("before the preview came {other:?}"),
+    });
+    cancel.store(true, Ordering::Release);
+    let film = film.expect("a preview comes before the end");
+    assert!(film.samples > 0 && film.samples < 60_000);
+    // The room as it will be, but for noise.
+    let (scene, settings) = cornell();
+    let (whole, _) = render(device, scene, sky(0.2), RenderSettings { samples: 16, ..settings });
+    let (a, b) = (mean(&film), mean(&whole));
+    assert!((a - b).abs() < 0.2 * b, "preview {a}, picture {b}");
+}
+
+#[test]
+fn urgent_work_overtakes_at_a_slice_boundary() {
+    let Some(device) = device_or_skip() else { return };
+    let (_, cancel, slow) = start(device, 60_000, Priority::Batch);
+    assert!(matches!(slow.recv(), Ok(RenderEvent::Progress { .. })));
+    let (_, _, urgent) = start(device, 2, Priority::Interactive);
+    let last = urgent.iter().last();
+    assert!(matches!(last, Some(RenderEvent::Finished { .. })), "{last:?}");
+    // The slow one is still there, and goes on.
+    while slow.try_recv().is_ok() {}
+    assert!(matches!(slow.recv(), Ok(RenderEvent::Progress { .. })));
+    cancel.store(true, Ordering::Release);
+    assert!(matches!(slow.iter().last(), Some(RenderEvent::Cancelled)));
+}
+
+/// Work that does one thing wrong.
+struct Faulty {
+    fault: fn(&GpuContext<'_>),
+    sender: std::sync::mpsc::Sender<Abandoned>,
+}
+
+impl SliceWork for Faulty {
+    fn label(&self) -> &str {
+        "faulty"
+    }
+    fn priority(&self) -> Priority {
+        Priority::Interactive
+    }
+    fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
+        (self.fault)(gpu);
+        Ok(SliceOutcome::Done)
+    }
+    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    fn cancelled(&self) -> bool {
+        false
+    }
+    fn abandon(&mut self, why: Abandoned) {
+        let _ = self.sender.send(why);
+    }
+}
+
+#[test]
+fn faults_of_work_are_typed_and_leave_the_thread_alive() {
+    let Some(device) = device_or_skip() else { return };
+    let run = |fault: fn(&GpuContext<'_>)| {
+        let (sender, receiver) = channel();
+        device.submit(Box::new(Faulty { fault, sender })).expect("the device thread takes work");
+        match receiver.recv() {
+            Ok(Abandoned::Failed(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let panicked = run(|_| panic!("on purpose"));
+    assert!(matches!(&panicked, DeviceError::Stopped(why) if why.contains("on purpose")), "{panicked}");
+    let invalid = run(|gpu| {
+        let _ = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("invalid on purpose"),
+            size: 16,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
+    });
+    assert!(matches!(invalid, DeviceError::Validation(_)), "{invalid}");
+    let settings = RenderSettings { samples: 1, ..cornell().1 };
+    render(device, cornell().0, sky(1.0), settings);
+}
+
+#[test]
+fn a_buffer_larger_than_the_adapter_binds_is_refused_with_both_sizes() {
+    let Some(device) = device_or_skip() else { return };
+    let (sender, receiver) = channel();
+    let fault = |gpu: &GpuContext<'_>| {
+        let bytes = gpu.limits.max_storage_buffer_binding_size + 16;
+        let error = gpu.buffer("too large", bytes, wgpu::BufferUsages::STORAGE).expect_err("it exceeds the limit");
+        assert!(matches!(error, DeviceError::OutOfMemory(_)));
+        panic!("{error}");
+    };
+    device.submit(Box::new(Faulty { fault, sender })).expect("the device thread takes work");
+    let Ok(Abandoned::Failed(error)) = receiver.recv() else { panic!("no answer") };
+    let limit = device.report().storage_binding_bytes_max.to_string();
+    assert!(error.to_string().contains("too large") && error.to_string().contains(&limit), "{error}");
+}
