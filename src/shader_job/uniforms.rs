@@ -90,8 +90,6 @@ pub enum FrameValue {
     ShadertoyMouse,
     /// `vec4<f32>`.
     Date,
-    /// `f32` four times, 16 bytes apart: the time of each channel.
-    ChannelTimes,
 }
 
 /// A uniform buffer: constant bytes, and values that are written over them in every frame.
@@ -164,10 +162,6 @@ impl UniformBlock {
                     }
                 }
                 FrameValue::Date => floats(&frame.date),
-                FrameValue::ChannelTimes => {
-                    let time = frame.elapsed_seconds.to_bits();
-                    vec![time, 0, 0, 0, time, 0, 0, 0, time, 0, 0, 0, time, 0, 0, 0]
-                }
             };
             block.put(offset, &words);
         }

@@ -6,6 +6,7 @@ mod gpu_run;
 mod hostile;
 mod includes;
 mod preprocess;
+mod shadertoy;
 
 use kiln::shader_job::{Dialect, Program, ShaderErrors, ShaderSource, Stage, compile};
 
