@@ -325,7 +325,7 @@ fn function(name: &str, values: &[Value], integers: bool) -> Result<Value, Strin
                 "clamp" => x.max(y).min(z),
                 "mix" => x * (1.0 - z) + y * z,
                 _ => {
-                    let t = ((z - x) / (y - x)).max(0.0).min(1.0);
+                    let t = ((z - x) / (y - x)).clamp(0.0, 1.0);
                     t * t * (3.0 - 2.0 * t)
                 }
             })
