@@ -274,7 +274,8 @@ pub const SHADER_CALL_TREE_CALLS_MAX: u64 = 8_192;
 pub const SHADER_FUEL_ITERATIONS_DEFAULT: u32 = 1 << 20;
 /// Loop iterations that one invocation may spend, at most.
 pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 26;
-/// Loop iterations of one invocation after which llvmpipe leaves every loop without a word.
-pub const SHADER_FUEL_ITERATIONS_LLVMPIPE: u32 = 65_535;
+/// Loop iterations of one invocation, over all its loops, that llvmpipe is trusted with: after 65,535 it leaves every loop without a
+/// word. Invocations of one vector that run different loops add up there, so that less may be safe.
+pub const SHADER_DRIVER_ITERATIONS_LLVMPIPE: u32 = 65_500;
 /// Milliseconds that the loading of one scene may take on a slow machine; past it something in it does not end.
 pub const LOAD_MS_MAX: u64 = 600_000;

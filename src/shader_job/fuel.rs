@@ -79,6 +79,24 @@ fn functions_with_barrier(module: &Module) -> Vec<bool> {
     barriers
 }
 
+/// How many of the two kinds of loop a module has, with and without a barrier: 0 to 2.
+pub fn kinds(module: &Module) -> u32 {
+    fn visit(block: &Block, callees: &[bool], found: &mut [bool; 2]) {
+        for statement in block.iter() {
+            if let Statement::Loop { body, continuing, .. } = statement {
+                let barrier = has_barrier(body, callees) || has_barrier(continuing, callees);
+                found[usize::from(barrier)] = true;
+            }
+            children(statement).into_iter().for_each(|child| visit(child, callees, found));
+        }
+    }
+    let barriers = functions_with_barrier(module);
+    let mut found = [false; 2];
+    module.functions.iter().for_each(|(_, function)| visit(&function.body, &barriers, &mut found));
+    module.entry_points.iter().for_each(|entry| visit(&entry.function.body, &barriers, &mut found));
+    found.into_iter().map(u32::from).sum()
+}
+
 fn has_barrier(block: &Block, callees: &[bool]) -> bool {
     block.iter().any(|statement| match statement {
         Statement::ControlBarrier(_) | Statement::MemoryBarrier(_) | Statement::WorkGroupUniformLoad { .. } => true,

@@ -31,7 +31,7 @@ pub struct Program {
     pub requires: Requires,
     /// Bytes of GPU memory for all buffers and textures, without channels and readback.
     pub memory_bytes: u64,
-    /// Loop iterations that one invocation may spend in all: twice the fuel, once for loops with a barrier and once for the others.
+    /// Loop iterations that one invocation may spend in all: the fuel of loops with a barrier and that of the others, if there are such.
     pub iterations_max: u64,
     /// Things that the user should know, and that are no errors.
     pub warnings: Vec<String>,
@@ -50,6 +50,8 @@ pub struct Unit {
     pub bindings: Vec<Binding>,
     /// How loops that ran out are reported.
     pub fuel: FuelReport,
+    /// Loop iterations that one invocation may spend in all; 0 without loops.
+    pub iterations_max: u64,
 }
 
 /// One resource of a unit.
@@ -301,8 +303,11 @@ pub struct LoopPlace {
 /// What the job and the machine allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// Loop iterations that one invocation may spend; see [`crate::limits::SHADER_FUEL_ITERATIONS_LLVMPIPE`] for that adapter.
+    /// Loop iterations of one kind (with a barrier, without) that one invocation may spend.
     pub fuel_iterations: u32,
+    /// Loop iterations of one invocation, over all kinds, that the driver runs rightly: `u32::MAX` for a real GPU,
+    /// [`crate::limits::SHADER_DRIVER_ITERATIONS_LLVMPIPE`] for that one. A shader that needs more is reported, never silently wrong.
+    pub driver_iterations: u32,
     /// Bytes of GPU memory.
     pub memory_bytes: u64,
     /// Dispatches of one frame.
@@ -335,6 +340,7 @@ impl Default for Allowed {
         use crate::limits as l;
         Self {
             fuel_iterations: SHADER_FUEL_ITERATIONS_DEFAULT,
+            driver_iterations: u32::MAX,
             memory_bytes: l::SHADER_MEMORY_BYTES_MAX,
             dispatches_per_frame: l::SHADER_DISPATCHES_PER_FRAME_MAX,
             dispatch_entries: l::SHADER_DISPATCH_ENTRIES_MAX,
@@ -358,6 +364,7 @@ impl Allowed {
         let axis = |i: usize| self.workgroup_size[i].min(other.workgroup_size[i]);
         Self {
             fuel_iterations: self.fuel_iterations.min(other.fuel_iterations),
+            driver_iterations: self.driver_iterations.min(other.driver_iterations),
             memory_bytes: self.memory_bytes.min(other.memory_bytes),
             dispatches_per_frame: self.dispatches_per_frame.min(other.dispatches_per_frame),
             dispatch_entries: self.dispatch_entries.min(other.dispatch_entries),

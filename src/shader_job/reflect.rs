@@ -45,14 +45,18 @@ pub(super) fn finish_unit(
     let taken = module.global_variables.iter().filter_map(|(_, variable)| variable.binding);
     let binding = taken.filter(|taken| taken.group == 0).map(|taken| taken.binding + 1).max().unwrap_or(0);
     let report = ResourceBinding { group: 0, binding };
-    let fuel = fuel::add(&mut module, mapped, allowed.fuel_iterations.clamp(1, SHADER_FUEL_ITERATIONS_MAX), report);
+    let kinds = fuel::kinds(&module);
+    let driver_share = allowed.driver_iterations / kinds.max(1);
+    let iterations = allowed.fuel_iterations.min(driver_share).clamp(1, SHADER_FUEL_ITERATIONS_MAX);
+    let fuel = fuel::add(&mut module, mapped, iterations, report);
     if !fuel.loops.is_empty() {
         let name = "kiln_fuel_report".to_owned();
         bindings.push(Binding { group: report.group, binding: report.binding, name, kind: BindingKind::FuelReport });
     }
     let info = front::validate(&module, mapped, allowed)?;
     bindings.sort_by_key(|binding| (binding.group, binding.binding));
-    Ok(Unit { name: name.to_owned(), module, info, bindings, fuel })
+    let iterations_max = u64::from(kinds) * u64::from(iterations);
+    Ok(Unit { name: name.to_owned(), module, info, bindings, fuel, iterations_max })
 }
 
 /// Workgroups that cover the picture.
@@ -120,8 +124,7 @@ pub(super) fn memory_bytes(program: &Program) -> u64 {
 /// Fills in what follows from the rest, and checks the memory.
 pub(super) fn finish(mut program: Program, allowed: &Allowed) -> Result<Program, ShaderErrors> {
     program.memory_bytes = memory_bytes(&program);
-    program.iterations_max =
-        program.units.iter().map(|unit| 2 * u64::from(unit.fuel.iterations_max)).max().unwrap_or(0);
+    program.iterations_max = program.units.iter().map(|unit| unit.iterations_max).max().unwrap_or(0);
     if program.memory_bytes > allowed.memory_bytes {
         let what = format!(
             "The shader needs {} bytes of GPU memory; {} are allowed. Make the picture or the storage buffers smaller.",

@@ -206,3 +206,35 @@ fn a_function_that_leaves_its_loop_by_return_only_still_compiles() {
         panic!("a loop that is left by return only is valid WGSL");
     }
 }
+
+/// Two loops after each other, of `rounds` iterations each, and how many of them ran.
+fn two_loops(rounds: u32) -> String {
+    kernel(&format!(
+        "fn f(x: u32) -> u32 {{ var n = 0u; var m = x;
+             for (var i = 0u; i < {rounds}u + x; i++) {{ n++; m = m * 1664525u + 1013904223u; if m == 77u {{ n += 1u; }} }}
+             for (var i = 0u; i < {rounds}u + x; i++) {{ n++; m = m * 1664525u + 1013904223u; if m == 77u {{ n += 1u; }} }}
+             return n + select(0u, 1u, m == 123u);
+         }}"
+    ))
+}
+
+#[test]
+fn with_the_drivers_own_bound_as_fuel_no_loop_ends_in_silence() {
+    let Some(gpu) = device_or_skip() else { return };
+    let bound = kiln::limits::SHADER_DRIVER_ITERATIONS_LLVMPIPE;
+    for rounds in [1_000, 30_000, 32_000, 40_000, 60_000, 100_000] {
+        let source = two_loops(rounds);
+        let (with_fuel, _) = fuelled(&source, bound);
+        let (found, flag) = run(gpu, &with_fuel, &[0; 64], Some(1));
+        let right = found.iter().all(|&n| n == 2 * rounds);
+        let (plain, _) = run(gpu, &source, &[0; 64], None);
+        let plain_right = plain.iter().all(|&n| n == 2 * rounds);
+        eprintln!(
+            "{rounds} rounds twice on {}: {} without fuel, {} and flag {flag} with it",
+            gpu.adapter, plain[0], found[0]
+        );
+        assert!(right || flag != 0, "{rounds} rounds on {}: {} without a report", gpu.adapter, found[0]);
+        assert!(!right || plain_right, "with fuel it is right, without it is not");
+        assert_eq!(flag != 0, 2 * (rounds + 1) > bound, "{rounds} rounds");
+    }
+}

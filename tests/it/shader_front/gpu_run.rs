@@ -68,3 +68,28 @@ pub fn run(gpu: &Gpu, wgsl: &str, input: &[u32], report: Option<u32>) -> (Vec<u3
     let flag = out.pop().expect("the flag is last");
     (out, flag)
 }
+
+/// Creates the pipelines of a program, so that the driver's own compiler sees its code.
+pub fn create_pipelines(gpu: &Gpu, program: &kiln::shader_job::Program) -> Result<(), String> {
+    for dispatch in &program.dispatches {
+        let unit = &program.units[dispatch.unit];
+        let errors = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let text = wgsl(&unit.module, &unit.info);
+        let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("shader test"),
+            source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
+        });
+        let _pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("shader test"),
+            layout: None,
+            module: &module,
+            entry_point: Some(&dispatch.entry_point),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        if let Some(error) = pollster::block_on(errors.pop()) {
+            return Err(format!("{}: {error}\n{text}", unit.name));
+        }
+    }
+    Ok(())
+}

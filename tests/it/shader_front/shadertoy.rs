@@ -31,6 +31,21 @@ fn ordinary_shadertoys_compile() {
 }
 
 #[test]
+fn the_driver_takes_every_ordinary_shader() {
+    let Some(gpu) = crate::gpu::device_or_skip() else { return };
+    // Without `language`: naga writes no switch with a fall-through as WGSL, which this test goes through.
+    for name in ["hello", "raymarch", "textures", "mouse", "noise", "golf"] {
+        let program = program(GLSL, &shader(&format!("{name}.glsl")));
+        super::gpu_run::create_pipelines(gpu, &program)
+            .unwrap_or_else(|error| panic!("{name} on {}: {error}", gpu.adapter));
+    }
+    let toy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/ordinary.wgsl");
+    let toy = std::fs::read_to_string(toy).expect("it is there");
+    let program = program(Dialect::ComputeToys, &toy);
+    super::gpu_run::create_pipelines(gpu, &program).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn the_smallest_shadertoy_has_a_clock_and_a_picture() {
     let program = program(GLSL, &shader("hello.glsl"));
     assert_eq!(program.output.color, OutputColor::Srgb);
