@@ -185,7 +185,7 @@ impl Machine {
 }
 
 /// Settings for the scene's own camera.
-fn settings(scene: &Scene, width: u32, height: u32, samples: u32, max_bounces: u32) -> Result<RenderSettings> {
+pub fn settings(scene: &Scene, width: u32, height: u32, samples: u32, max_bounces: u32) -> Result<RenderSettings> {
     Ok(RenderSettings {
         width,
         height,

@@ -6,6 +6,7 @@ mod bad_input;
 mod blob;
 mod bsdf;
 mod bvh;
+mod golden;
 mod gpu;
 mod http;
 mod image;
