@@ -48,6 +48,10 @@ pub const SAMPLES_MAX: u32 = 65_536;
 pub const BOUNCES_MAX: u32 = 64;
 /// Triangles in one scene, over all meshes (each counted once, however often it is instanced).
 pub const TRIANGLES_MAX: u64 = 50_000_000;
+/// Placed triangles, at most, of a scene that is traced as one tree in world space.
+pub const FLAT_TRIANGLES_MAX: u64 = 1_200_000;
+/// Placed triangles per unique triangle, at most, of such a scene: beyond, instancing saves too much memory.
+pub const FLAT_TRIANGLES_PER_TRIANGLE_MAX: u64 = 4;
 /// Instances in one scene.
 pub const INSTANCES_MAX: u64 = 4_000_000;
 /// Nodes in one glTF file.

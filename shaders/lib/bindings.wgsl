@@ -10,7 +10,8 @@ import package::lib::types::{
 
 /// 80-byte CWBVH nodes, five words of 16 bytes each; first the TLAS, then each mesh.
 @group(0) @binding(1) var<storage, read> nodes: array<vec4u>;
-/// Three words a triangle, in leaf order: v0, v1 − v0, v2 − v0 in object space; in w the vertex indices.
+/// Three words a triangle, in leaf order: v0, v1 − v0, v2 − v0 in object space; in w the vertex indices. Behind them those of a
+/// flat tree: the same in world space; in w the instance with `INSTANCE_…` flags in the upper three bits, the triangle that it stands for, and nothing.
 @group(0) @binding(2) var<storage, read> triangles: array<vec4f>;
 /// Two words a vertex: (normal, tangent, uv0), (uv1, colour).
 @group(0) @binding(3) var<storage, read> vertices: array<vec4u>;

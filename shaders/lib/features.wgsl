@@ -1,7 +1,7 @@
 // What a scene uses. The host sets these for each pipeline, so that what is unused is compiled away.
 
-/// There is one instance: traversal starts in it.
-@id(0) override SINGLE_INSTANCE: bool = false;
+/// There is one tree over all triangles in world space, and no TLAS.
+@id(0) override FLAT: bool = false;
 /// Some surface has an alpha mask or blends.
 @id(1) override ALPHA: bool = true;
 /// Some material has a texture.

@@ -1,5 +1,6 @@
 // Rays against the scene: compressed wide BVHs (Ylitie, Karras and Laine 2017, "Efficient Incoherent Ray Traversal on GPUs Through
-// Compressed Wide BVHs"), a TLAS over instances and one BLAS a mesh, walked in one loop with one stack.
+// Compressed Wide BVHs"): a TLAS over instances and one BLAS a mesh, walked in one loop with one stack, or one flat tree over all
+// triangles in world space where the meshes are placed about once.
 //
 // Deviations from the paper: planes are stored as `obvhs` has them (all minima of an axis, then all maxima), and a node's triangles are
 // tested at once instead of being postponed, which needs no votes between invocations.
@@ -7,9 +8,9 @@
 // Single-sided surfaces have no back face here, for every kind of ray: as in a rasteriser that culls, which is what glTF asks for.
 
 import package::lib::bindings::{nodes, triangles, instances, materials, params};
-import package::lib::features::{SINGLE_INSTANCE, ALPHA};
+import package::lib::features::{FLAT, ALPHA};
 import package::lib::surface::{Attributes, triangle_vertices, weights, interpolate_attributes, base_color, opacity, crossing_number};
-import package::lib::types::{Hit, NONE, INSTANCE_ALPHA, INSTANCE_DOUBLE_SIDED, T_INFINITE};
+import package::lib::types::{Hit, NONE, INSTANCE_MIRRORED, INSTANCE_ALPHA, INSTANCE_DOUBLE_SIDED, T_INFINITE};
 
 /// Node groups that can wait at once. The host compares it with the depth of the scene's trees.
 const STACK_ENTRIES: u32 = 32u;
@@ -106,12 +107,6 @@ fn traverse(origin: vec3f, direction: vec3f, t_end: f32, ray_seed: u32, any_hit:
     var instance_flags = 0u;
     var instance_depth = 0u;
 
-    if SINGLE_INSTANCE {
-        instance = 0u;
-        instance_flags = instances[0].flags;
-        ray = ray_in_object(ray_world, 0u);
-    }
-
     loop {
         // 1. The nearest child of the current group, by octant.
         if (children.y & 0xff000000u) != 0u {
@@ -129,7 +124,7 @@ fn traverse(origin: vec3f, direction: vec3f, t_end: f32, ray_seed: u32, any_hit:
         }
 
         // 2. Its triangles …
-        if SINGLE_INSTANCE || instance != NONE {
+        if FLAT || instance != NONE {
             loop {
                 if leaves.y != 0u {
                     let bit = firstLeadingBit(leaves.y);
@@ -147,17 +142,30 @@ fn traverse(origin: vec3f, direction: vec3f, t_end: f32, ray_seed: u32, any_hit:
                     let q = cross(s, e1.xyz);
                     let v = dot(ray.direction, q) * reciprocal;
                     let t = dot(e2.xyz, q) * reciprocal;
-                    let facing = determinant > 0.0 || (instance_flags & INSTANCE_DOUBLE_SIDED) != 0u;
+                    // Where the tree is flat, a triangle says itself what it is part of.
+                    var flags = instance_flags;
+                    if FLAT {
+                        flags = bitcast<u32>(v0.w) >> 29u;
+                    }
+                    // A mirrored front is seen as a back, unless the ray was mirrored too.
+                    let mirrored = FLAT && (flags & INSTANCE_MIRRORED) != 0u;
+                    let facing = ((determinant > 0.0) != mirrored) || (flags & INSTANCE_DOUBLE_SIDED) != 0u;
                     // A degenerate triangle makes NaN or infinity here, and every comparison fails.
                     var met = facing && u >= 0.0 && v >= 0.0 && u + v <= 1.0 && t > 0.0 && t < t_max;
+                    var met_instance = instance;
+                    var met_triangle = triangle;
+                    if FLAT {
+                        met_instance = bitcast<u32>(v0.w) & 0x1fffffffu;
+                        met_triangle = bitcast<u32>(e1.w);
+                    }
                     if ALPHA {
-                        if met && (instance_flags & INSTANCE_ALPHA) != 0u {
-                            met = is_there(instance, triangle, vec2f(u, v), ray_seed);
+                        if met && (flags & INSTANCE_ALPHA) != 0u {
+                            met = is_there(met_instance, met_triangle, vec2f(u, v), ray_seed);
                         }
                     }
                     if met {
                         t_max = t;
-                        hit = Hit(instance, triangle, vec2f(u, v));
+                        hit = Hit(met_instance, met_triangle, vec2f(u, v));
                         if any_hit {
                             leaves.y = 0u;
                         }
@@ -192,7 +200,7 @@ fn traverse(origin: vec3f, direction: vec3f, t_end: f32, ray_seed: u32, any_hit:
 
         // 3. Nothing left here: back to what waits.
         if (children.y & 0xff000000u) == 0u {
-            if !SINGLE_INSTANCE && instance != NONE && depth == instance_depth {
+            if !FLAT && instance != NONE && depth == instance_depth {
                 instance = NONE;
                 ray = ray_world;
             }

@@ -80,6 +80,7 @@ impl From<Exit> for ExitCode {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    quieten_mesa();
     // clap exits by itself: 0 after --help and --version, 2 on a wrong command line.
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
@@ -90,6 +91,16 @@ pub fn main() -> ExitCode {
         Command::GpuProcess(args) => gpu_process::run(&args),
     };
     exit.into()
+}
+
+/// Keeps Mesa's device-selection layer out of a process without a desktop: it looks for a compositor and complains on stderr when there
+/// is none, and what it would do (`MESA_VK_DEVICE_SELECT`) is done only for those who ask for it.
+fn quieten_mesa() {
+    let set = |name: &str| std::env::var_os(name).is_some();
+    if cfg!(target_os = "linux") && !set("XDG_RUNTIME_DIR") && !set("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: this is the first thing that `main` does, so no other thread reads the environment meanwhile.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
 
 /// The log filter of `KILN_LOG`, `info` where it says nothing sensible.

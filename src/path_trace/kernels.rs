@@ -51,7 +51,7 @@ impl RenderKernels {
         let Variant { features, environment, texel_pools, lens } = variant;
         // In the order of `shaders/lib/features.wgsl`.
         let constants = [
-            (0, u32::from(features.single_instance)),
+            (0, u32::from(features.flat)),
             (1, u32::from(features.alpha)),
             (2, u32::from(features.textures)),
             (3, u32::from(features.normal_maps)),

@@ -7,6 +7,7 @@
 //! `generate` starts a batch and `accumulate` adds it to the film.
 
 mod alias;
+mod flat;
 mod kernels;
 pub mod layout;
 mod lights;

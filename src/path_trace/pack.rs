@@ -1,5 +1,6 @@
 //! Scene → the arrays that kernels read. Runs on a loader thread, before the device thread sees the work.
 
+use super::flat;
 use super::layout::{self, NONE};
 use super::lights::{self, PackedLights};
 use crate::device::DeviceError;
@@ -10,8 +11,8 @@ use glam::{Vec2, Vec3};
 /// What a scene uses: the override constants of `shaders/lib/features.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Features {
-    /// There is one instance.
-    pub single_instance: bool,
+    /// One tree over all triangles in world space: see [`super::flat`].
+    pub flat: bool,
     /// Some surface may be absent.
     pub alpha: bool,
     /// Some material has a texture.
@@ -33,11 +34,11 @@ pub const STACK_ENTRIES: u32 = 32;
 
 /// A scene in the form that kernels read, but for the limits of one adapter.
 pub struct PackedScene {
-    /// TLAS, then each mesh's BVH.
+    /// TLAS, then each mesh's BVH; or the flat tree alone.
     pub nodes: Vec<CwBvhNode>,
     /// Where traversal starts.
     pub root_node: u32,
-    /// Three words a triangle.
+    /// Three words a triangle: those of all meshes, then those of the flat tree.
     pub triangles: Vec<[f32; 4]>,
     /// Two words a vertex.
     pub vertices: Vec<[u32; 4]>,
@@ -127,7 +128,15 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
         .collect();
     let materials: Vec<layout::Material> =
         scene.materials.iter().map(|material| pack_material(material, &used)).collect();
-    let single_instance = instances.len() == 1;
+    let first_triangles: Vec<u32> = placed.iter().map(|place| place.first_triangle).collect();
+    let flat = flat::lay_flat(scene, &first_triangles, &instances);
+    let flat_levels = flat.as_ref().map(|flat| bvh::levels(&flat.tree.nodes));
+    if let Some(flat) = flat {
+        let first = (triangles.len() / 3) as u32;
+        nodes = flat.tree.nodes;
+        nodes.iter_mut().for_each(|node| node.primitive_base_idx += first);
+        triangles.extend(flat.triangles);
+    }
     let alpha = |instance: &layout::Instance| instance.flags & layout::INSTANCE_ALPHA != 0;
     let deepest_mesh = scene.meshes.iter().map(|mesh| bvh::levels(&mesh.bvh)).max().unwrap_or(0);
     let any_texture =
@@ -139,7 +148,7 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
         .flatten()
         .any(|reference| reference.uv_set == 1);
     let features = Features {
-        single_instance,
+        flat: flat_levels.is_some(),
         alpha: instances.iter().any(alpha),
         textures: !used.textures.is_empty(),
         normal_maps: any_texture(|m| m.normal_texture),
@@ -147,14 +156,14 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
         emissive_triangles: scene.materials.iter().any(|m| m.emission != Vec3::ZERO),
         punctual_lights: !scene.lights.is_empty(),
         // A level of a mesh keeps one group waiting, one of the TLAS two.
-        deep: 2 * bvh::levels(&scene.tlas) + deepest_mesh > STACK_ENTRIES,
+        deep: flat_levels.unwrap_or(2 * bvh::levels(&scene.tlas) + deepest_mesh) > STACK_ENTRIES,
     };
     let images = used.images.iter().map(|&image| {
         let image = &scene.images[image as usize];
         PackedImage { width: image.width, height: image.height, rgba8: image.rgba8.clone() }
     });
     Ok(PackedScene {
-        root_node: if single_instance { instances[0].root_node } else { 0 },
+        root_node: 0,
         nodes,
         triangles,
         vertices,
