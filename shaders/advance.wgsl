@@ -1,6 +1,7 @@
 // Between two bounces: what was appended becomes what is read, and the next dispatches learn their size. One invocation.
 
 import package::lib::bindings::counters;
+import package::lib::queues::QUEUE_BINS;
 
 /// 64-bit sum, low word first.
 fn add_64(total: vec2u, more: u32) -> vec2u {
@@ -10,8 +11,16 @@ fn add_64(total: vec2u, more: u32) -> vec2u {
 
 @compute @workgroup_size(1)
 fn advance() {
-    let next = atomicExchange(&counters.next_count, 0u);
-    let shadow_next = atomicExchange(&counters.shadow_next_count, 0u);
+    var next = 0u;
+    var shadow_next = 0u;
+    for (var bin = 0u; bin < QUEUE_BINS; bin += 1u) {
+        let count = atomicExchange(&counters.next_counts[bin], 0u);
+        counters.active_counts[bin] = count;
+        next += count;
+        let shadow_count = atomicExchange(&counters.shadow_next_counts[bin], 0u);
+        counters.shadow_counts[bin] = shadow_count;
+        shadow_next += shadow_count;
+    }
     // `generate` leaves bounce at NONE, so that the camera rays come out as bounce 0.
     let bounce = counters.bounce + 1u;
     counters.bounce = bounce;

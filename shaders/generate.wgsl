@@ -28,6 +28,7 @@ fn generate(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_
         path_states[slot] = PathState(vec3f(1.0), 0u, vec3f(0.0), 0.0);
     }
 
+    // Camera rays are coherent as they are: all go to the first bin.
     if WORKGROUP_APPEND {
         if local == 0u {
             atomicStore(&group_count, 0u);
@@ -39,13 +40,13 @@ fn generate(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_
         }
         workgroupBarrier();
         if local == 0u {
-            group_first = atomicAdd(&counters.next_count, atomicLoad(&group_count));
+            group_first = atomicAdd(&counters.next_counts[0], atomicLoad(&group_count));
         }
         workgroupBarrier();
         if live {
             next_queue[group_first + place] = slot;
         }
     } else if live {
-        next_queue[atomicAdd(&counters.next_count, 1u)] = slot;
+        next_queue[atomicAdd(&counters.next_counts[0], 1u)] = slot;
     }
 }

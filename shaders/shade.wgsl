@@ -10,6 +10,7 @@ import package::lib::light::power_heuristic;
 import package::lib::math::{luminance, make_frame, offset_ray, safe_normalize};
 import package::lib::nee::{light_sample, emitter_pdf, point_in_world, vector_in_world, normal_in_world};
 import package::lib::pixels::{slot_pixel_index, slot_sample};
+import package::lib::queues::{QUEUE_BINS, ray_bin, binned_place, active_place};
 import package::lib::sampler::{
     sampler_new, sampler_1d, sampler_2d, bounce_dimension, DIMENSION_LIGHT_CHOICE, DIMENSION_LIGHT_POINT, DIMENSION_BSDF,
     DIMENSION_RUSSIAN_ROULETTE, DIMENSION_ALPHA
@@ -31,10 +32,10 @@ struct Outcome {
     connects: bool,
 }
 
-var<workgroup> group_next_count: atomic<u32>;
-var<workgroup> group_shadow_count: atomic<u32>;
-var<workgroup> group_next_first: u32;
-var<workgroup> group_shadow_first: u32;
+var<workgroup> group_next_counts: array<atomic<u32>, QUEUE_BINS>;
+var<workgroup> group_shadow_counts: array<atomic<u32>, QUEUE_BINS>;
+var<workgroup> group_next_first: array<u32, QUEUE_BINS>;
+var<workgroup> group_shadow_first: array<u32, QUEUE_BINS>;
 
 @compute @workgroup_size(64)
 fn shade(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -42,7 +43,7 @@ fn shade(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_ind
     var slot = 0u;
     var outcome = Outcome(false, false);
     if live {
-        slot = active_queue[id.x];
+        slot = active_queue[active_place(id.x)];
         let hit = path_hits[slot];
         if hit.instance == NONE {
             miss(slot);
@@ -51,38 +52,47 @@ fn shade(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_ind
         }
     }
 
+    var next_bin = 0u;
+    var shadow_bin = 0u;
+    if outcome.goes_on {
+        next_bin = ray_bin(path_rays[slot].direction);
+    }
+    if outcome.connects {
+        shadow_bin = ray_bin(shadow_rays[slot].direction);
+    }
     if WORKGROUP_APPEND {
-        if local == 0u {
-            atomicStore(&group_next_count, 0u);
-            atomicStore(&group_shadow_count, 0u);
+        if local < QUEUE_BINS {
+            atomicStore(&group_next_counts[local], 0u);
+            atomicStore(&group_shadow_counts[local], 0u);
         }
         workgroupBarrier();
-        var next_place = 0u;
-        var shadow_place = 0u;
+        var next_count = 0u;
+        var shadow_count = 0u;
         if outcome.goes_on {
-            next_place = atomicAdd(&group_next_count, 1u);
+            next_count = atomicAdd(&group_next_counts[next_bin], 1u);
         }
         if outcome.connects {
-            shadow_place = atomicAdd(&group_shadow_count, 1u);
+            shadow_count = atomicAdd(&group_shadow_counts[shadow_bin], 1u);
         }
         workgroupBarrier();
-        if local == 0u {
-            group_next_first = atomicAdd(&counters.next_count, atomicLoad(&group_next_count));
-            group_shadow_first = atomicAdd(&counters.shadow_next_count, atomicLoad(&group_shadow_count));
+        if local < QUEUE_BINS {
+            group_next_first[local] = atomicAdd(&counters.next_counts[local], atomicLoad(&group_next_counts[local]));
+            group_shadow_first[local] =
+                atomicAdd(&counters.shadow_next_counts[local], atomicLoad(&group_shadow_counts[local]));
         }
         workgroupBarrier();
         if outcome.goes_on {
-            next_queue[group_next_first + next_place] = slot;
+            next_queue[binned_place(next_bin, group_next_first[next_bin] + next_count)] = slot;
         }
         if outcome.connects {
-            shadow_queue[group_shadow_first + shadow_place] = slot;
+            shadow_queue[binned_place(shadow_bin, group_shadow_first[shadow_bin] + shadow_count)] = slot;
         }
     } else {
         if outcome.goes_on {
-            next_queue[atomicAdd(&counters.next_count, 1u)] = slot;
+            next_queue[binned_place(next_bin, atomicAdd(&counters.next_counts[next_bin], 1u))] = slot;
         }
         if outcome.connects {
-            shadow_queue[atomicAdd(&counters.shadow_next_count, 1u)] = slot;
+            shadow_queue[binned_place(shadow_bin, atomicAdd(&counters.shadow_next_counts[shadow_bin], 1u))] = slot;
         }
     }
 }

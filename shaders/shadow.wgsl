@@ -2,6 +2,7 @@
 
 import package::lib::bindings::{path_states, shadow_rays, shadow_queue, counters};
 import package::lib::features::ALPHA;
+import package::lib::queues::shadow_place;
 import package::lib::seeds::ray_seed;
 import package::lib::traverse::traverse;
 import package::lib::types::NONE;
@@ -11,7 +12,7 @@ fn shadow(@builtin(global_invocation_id) id: vec3u) {
     if id.x >= counters.shadow_count {
         return;
     }
-    let slot = shadow_queue[id.x];
+    let slot = shadow_queue[shadow_place(id.x)];
     let origin = shadow_rays[slot].origin;
     let t_max = shadow_rays[slot].t_max;
     let direction = shadow_rays[slot].direction;

@@ -37,7 +37,7 @@ import package::lib::types::{
 @group(0) @binding(18) var<storage, read_write> path_states: array<PathState>;
 /// By slot: a path has at most one a bounce.
 @group(0) @binding(19) var<storage, read_write> shadow_rays: array<ShadowRay>;
-/// Slots of the paths that are alive.
+/// Slots of the paths that are alive, in bins: see `queues.wgsl`.
 @group(0) @binding(20) var<storage, read_write> active_queue: array<u32>;
 /// Slots of the paths that will be alive after this bounce.
 @group(0) @binding(21) var<storage, read_write> next_queue: array<u32>;

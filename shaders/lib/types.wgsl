@@ -216,12 +216,15 @@ struct ShadowRay {
 
 /// Lengths of the queues, and totals of the render. Written by `queue` and by appends.
 struct Counters {
-    /// Appended to by `generate` and `shade`.
-    next_count: atomic<u32>,
-    shadow_next_count: atomic<u32>,
-    /// What `extend` and `shade` read.
+    /// Appended to by `generate` and `shade`, by bin.
+    next_counts: array<atomic<u32>, 8>,
+    shadow_next_counts: array<atomic<u32>, 8>,
+    /// What `extend` and `shade` read, by bin.
+    active_counts: array<u32, 8>,
+    /// What `shadow` reads, by bin.
+    shadow_counts: array<u32, 8>,
+    /// Their sums.
     active_count: u32,
-    /// What `shadow` reads.
     shadow_count: u32,
     /// 0 at the camera ray.
     bounce: u32,
@@ -230,6 +233,7 @@ struct Counters {
     rays_primary: vec2u,
     rays_bounced: vec2u,
     rays_shadow: vec2u,
+    pad: vec2u,
     /// Workgroups for `extend` and `shade`, and for `shadow`; copied to where dispatches read them.
     active_workgroups: vec3u,
     pad_0: u32,

@@ -80,7 +80,7 @@ impl From<Exit> for ExitCode {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    quieten_mesa();
+    prepare_mesa();
     // clap exits by itself: 0 after --help and --version, 2 on a wrong command line.
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
@@ -93,13 +93,24 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-/// Keeps Mesa's device-selection layer out of a process without a desktop: it looks for a compositor and complains on stderr when there
-/// is none, and what it would do (`MESA_VK_DEVICE_SELECT`) is done only for those who ask for it.
-fn quieten_mesa() {
+/// Settings of Mesa that Kiln wants where nobody has set them; other drivers do not look at them.
+fn prepare_mesa() {
     let set = |name: &str| std::env::var_os(name).is_some();
-    if cfg!(target_os = "linux") && !set("XDG_RUNTIME_DIR") && !set("MESA_VK_DEVICE_SELECT") {
-        // SAFETY: this is the first thing that `main` does, so no other thread reads the environment meanwhile.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    // SAFETY: this is the first thing that `main` does, so no other thread reads the environment meanwhile.
+    unsafe {
+        // The device-selection layer looks for a compositor and complains on stderr when there is none; what it would do is done only
+        // for those who ask for it.
+        if !set("XDG_RUNTIME_DIR") && !set("MESA_VK_DEVICE_SELECT") {
+            std::env::set_var("NODEVICE_SELECT", "1");
+        }
+        // llvmpipe gives each of its threads one contiguous run of workgroups: more runs than cores even out what they cost.
+        if !set("LP_NUM_THREADS") {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            std::env::set_var("LP_NUM_THREADS", (cores * 4).min(16).to_string());
+        }
     }
 }
 

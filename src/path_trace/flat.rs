@@ -39,8 +39,8 @@ pub(super) fn lay_flat(scene: &Scene, first_triangles: &[u32], instances: &[layo
         let mesh = &scene.meshes[instance.mesh as usize];
         let flags = instances[index].flags & (INSTANCE_MIRRORED | INSTANCE_ALPHA | INSTANCE_DOUBLE_SIDED);
         for (triangle, vertices) in mesh.triangles.iter().enumerate() {
-            let world = vertices
-                .map(|vertex| instance.world_from_object.transform_point3(mesh.positions[vertex as usize]));
+            let world =
+                vertices.map(|vertex| instance.world_from_object.transform_point3(mesh.positions[vertex as usize]));
             let [a, b, c] = world;
             if !(a.is_finite() && b.is_finite() && c.is_finite()) {
                 return None;

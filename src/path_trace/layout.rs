@@ -170,8 +170,10 @@ mirrored! {
     }
     /// Lengths of queues and totals.
     Counters {
-        next_count: u32,
-        shadow_next_count: u32,
+        next_counts: [u32; 8],
+        shadow_next_counts: [u32; 8],
+        active_counts: [u32; 8],
+        shadow_counts: [u32; 8],
         active_count: u32,
         shadow_count: u32,
         bounce: u32,
@@ -179,6 +181,7 @@ mirrored! {
         rays_primary: [u32; 2],
         rays_bounced: [u32; 2],
         rays_shadow: [u32; 2],
+        pad: [u32; 2],
         active_workgroups: [u32; 3],
         pad_0: u32,
         shadow_workgroups: [u32; 3],

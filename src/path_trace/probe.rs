@@ -67,12 +67,14 @@ impl Probe {
             .collect();
         let mut params = layout::Params::zeroed();
         params.root_node = scene.root_node;
+        params.slot_count = count as u32;
         params.size = [1, 1];
         params.tiles = [1, 1];
         params.tile_stride = 1;
         params.order_count = 64;
         let mut counters = layout::Counters::zeroed();
         counters.active_count = count as u32;
+        counters.active_counts[0] = count as u32;
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let params_buffer = gpu.buffer("params", size_of::<layout::Params>() as u64, uniform)?;
         gpu.write(&params_buffer, 0, bytemuck::bytes_of(&params));

@@ -110,7 +110,7 @@ struct Batch {
 }
 
 /// Paths in the pool of a software adapter: what its caches hold.
-const POOL_PATHS_SOFTWARE: u32 = 16 << 10;
+const POOL_PATHS_SOFTWARE: u32 = 64 << 10;
 /// Paths in the pool of an integrated GPU.
 const POOL_PATHS_INTEGRATED: u32 = 256 << 10;
 /// Paths in the pool of a discrete GPU. 65,535 workgroups of 64 are the most that one dispatch may have.
@@ -426,8 +426,8 @@ fn start_batch(
     params.film_first = film as u32 * resident.film_places;
     gpu.write(&resident.params, 0, bytemuck::bytes_of(params));
     // Lengths and the bounce, which `advance` takes from NONE to 0; the totals behind them stay.
-    let reset: [u32; 5] = [0, 0, 0, 0, layout::NONE];
-    const _: () = assert!(offset_of!(layout::Counters, bounce) == 16);
+    let mut reset = [0_u32; offset_of!(layout::Counters, bounce) / 4 + 1];
+    reset[offset_of!(layout::Counters, bounce) / 4] = layout::NONE;
     gpu.write(&resident.counters, 0, bytemuck::bytes_of(&reset));
     Batch { slots: params.slot_count, bounce: 0, film }
 }

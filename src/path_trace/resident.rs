@@ -9,6 +9,9 @@ use crate::device::{DeviceError, GpuBuffer, GpuContext, Kernel};
 use bytemuck::Zeroable;
 use wgpu::BufferUsages;
 
+/// Bins of a queue, each with room for every path; as in `shaders/lib/queues.wgsl`.
+const QUEUE_BINS: usize = 8;
+
 /// Pools that texels can lie in; as many as `shaders/lib/bindings.wgsl` has.
 const TEXEL_POOLS_MAX: usize = 4;
 
@@ -85,9 +88,9 @@ impl Resident {
             pool("path_hits", size_of::<layout::Hit>())?,
             pool("path_states", size_of::<layout::PathState>())?,
             pool("shadow_rays", size_of::<layout::ShadowRay>())?,
-            pool("queue 0", 4)?,
-            pool("queue 1", 4)?,
-            pool("shadow_queue", 4)?,
+            pool("queue 0", 4 * QUEUE_BINS)?,
+            pool("queue 1", 4 * QUEUE_BINS)?,
+            pool("shadow_queue", 4 * QUEUE_BINS)?,
         ]);
 
         let bind = |kernel: &Kernel, parity: usize, film: usize| {

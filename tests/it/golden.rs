@@ -49,8 +49,7 @@ fn check(name: &str, width: u32, height: u32, samples: u32) {
     let actual = ::image::open(&actual_file).unwrap().to_rgb8();
     let golden = ::image::open(&golden_file).unwrap().to_rgb8();
     assert_eq!(actual.dimensions(), golden.dimensions());
-    let differences: Vec<i32> =
-        actual.iter().zip(golden.iter()).map(|(&a, &g)| i32::from(a) - i32::from(g)).collect();
+    let differences: Vec<i32> = actual.iter().zip(golden.iter()).map(|(&a, &g)| i32::from(a) - i32::from(g)).collect();
     let squares: f64 = differences.iter().map(|&difference| f64::from(difference).powi(2)).sum();
     let rmse = (squares / differences.len() as f64).sqrt();
     if rmse > RMSE_MAX {
