@@ -124,15 +124,29 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError::Stopped`] when the thread has ended, [`DeviceError::Timeout`] when it takes no commands.
     pub fn submit(&self, work: Box<dyn SliceWork>) -> Result<WorkId, DeviceError> {
-        let id = WorkId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let id = self.reserve();
+        self.submit_as(id, work)?;
+        Ok(id)
+    }
+
+    /// Takes a place in the order of its class for work that is not ready yet. A place that is never used costs nothing.
+    pub fn reserve(&self) -> WorkId {
+        WorkId(self.shared.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// As [`Self::submit`], in a place that was reserved before: at the next slice boundary it overtakes work of its class that came later
+    /// and was ready sooner.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_as(&self, id: WorkId, work: Box<dyn SliceWork>) -> Result<(), DeviceError> {
         let patience = Duration::from_millis(limits::DEVICE_HANG_MS);
         self.commands.send_timeout(Command::Submit(id, work), patience).map_err(|error| match error {
             crossbeam_channel::SendTimeoutError::Timeout(_) => DeviceError::Timeout(limits::DEVICE_HANG_MS),
             crossbeam_channel::SendTimeoutError::Disconnected(_) => {
                 DeviceError::Stopped("the device thread has ended".to_owned())
             }
-        })?;
-        Ok(id)
+        })
     }
 
     /// Asks for a look at the work so far; a courtesy, so it is dropped when the thread is too busy to take it.

@@ -47,6 +47,8 @@ struct State {
 
 struct Entry {
     run: Arc<RunTask>,
+    /// Its place on the device, by arrival: a task that loads faster does not get ahead.
+    work: WorkId,
     cancel: Arc<AtomicBool>,
     stage: Stage,
     /// Where the next preview goes, while one is asked for.
@@ -59,8 +61,8 @@ enum Stage {
     Waiting,
     /// In a loader thread since then.
     Loading(Instant),
-    /// Handed to the device thread; its name there as soon as it is known.
-    Device(Option<WorkId>),
+    /// Handed to the device thread.
+    Device,
     Encoding,
 }
 
@@ -122,6 +124,7 @@ impl Pipeline {
         }
         let entry = Entry {
             run: Arc::new(run),
+            work: self.shared.device.reserve(),
             cancel: Arc::default(),
             stage: Stage::Waiting,
             preview: None,
@@ -146,7 +149,7 @@ impl Pipeline {
                 drop(state);
                 self.shared.send_end(key, TaskEnd::Cancelled);
             }
-            Stage::Device(_) | Stage::Encoding => {}
+            Stage::Device | Stage::Encoding => {}
         }
     }
 
@@ -155,9 +158,11 @@ impl Pipeline {
         let work = {
             let mut state = self.shared.lock();
             let Some(entry) = state.tasks.get_mut(&key) else { return };
-            let Stage::Device(Some(work)) = entry.stage else { return };
+            if entry.stage != Stage::Device {
+                return;
+            }
             entry.preview = Some(path);
-            work
+            entry.work
         };
         self.shared.device.preview(work);
     }
@@ -220,11 +225,11 @@ impl Shared {
 
     /// Packs a loaded task for the device and hands it over, unless it was cancelled meanwhile.
     fn submit(self: &Arc<Self>, key: TaskKey, run: &RunTask, loaded: LoadedTask, input: RenderInput) {
-        let cancel = {
+        let (cancel, work) = {
             let mut state = self.lock();
             let Some(entry) = state.tasks.get_mut(&key) else { return };
-            entry.stage = Stage::Device(None);
-            Arc::clone(&entry.cancel)
+            entry.stage = Stage::Device;
+            (Arc::clone(&entry.cancel), entry.work)
         };
         let shared = Arc::clone(self);
         let loaded = Arc::new(loaded);
@@ -242,15 +247,8 @@ impl Shared {
             }
         };
         // Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
-        match self.device.submit(Box::new(render)) {
-            Ok(work) => {
-                if let Some(entry) = self.lock().tasks.get_mut(&key)
-                    && entry.stage == Stage::Device(None)
-                {
-                    entry.stage = Stage::Device(Some(work));
-                }
-            }
-            Err(error) => self.end_on_device_error(key, error),
+        if let Err(error) = self.device.submit_as(work, Box::new(render)) {
+            self.end_on_device_error(key, error);
         }
     }
 

@@ -38,7 +38,8 @@ fn upload(path: &Path) -> Result<(Vec<u8>, &'static str), String> {
     Ok((zip.into_inner(), "application/zip"))
 }
 
-/// Posts every file, waits for every job, and answers (file, final job). A file that cannot even be packed has no job.
+/// Posts every file, waits for every job, and answers (file, final job). A file that is refused at the door, by the packer or by the
+/// server with a typed problem, has no job.
 async fn render_all(server: &Server, files: &[PathBuf], query: &str) -> Vec<(PathBuf, Option<Value>)> {
     let mut jobs = Vec::new();
     for path in files {
@@ -50,6 +51,11 @@ async fn render_all(server: &Server, files: &[PathBuf], query: &str) -> Vec<(Pat
         let answer = request.body(bytes).send().await.unwrap();
         let status = answer.status().as_u16();
         let body: Value = answer.json().await.unwrap();
+        if status == 422 {
+            assert_eq!(body["type"], "/problems/invalid-scene", "{}: {body}", path.display());
+            jobs.push((path.clone(), None));
+            continue;
+        }
         assert_eq!(status, 202, "{}: {body}", path.display());
         jobs.push((path.clone(), Some(body["id"].as_str().unwrap().to_owned())));
     }
@@ -104,21 +110,21 @@ async fn every_model_that_needs_only_what_is_known_becomes_a_picture_without_nan
     let mut refused = Vec::new();
     for (path, job) in render_all(&server, &files, "width=40&height=40&samples=2").await {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let job = job.unwrap_or_else(|| panic!("{name} cannot be packed"));
-        if is_known(&path) {
+        if let Some(job) = job.as_ref().filter(|_| is_known(&path)) {
             assert_eq!(job["state"], "succeeded", "{name}: {}", job["error"]);
-            let image = server.picture(&job).await;
+            let image = server.picture(job).await;
             let image = image::load_from_memory(&image).unwrap();
             assert_eq!((image.width(), image.height()), (40, 40), "{name}");
             assert_eq!(job["report"]["render"]["nan_pixels"], 0, "{name}: {}", job["report"]);
         } else {
-            assert_eq!(job["error"]["reason"], "invalid_scene", "{name}: {job}");
+            let reason = job.as_ref().map_or("invalid_scene", |job| job["error"]["reason"].as_str().unwrap());
+            assert_eq!(reason, "invalid_scene", "{name}: {job:?}");
             refused.push(name);
         }
     }
     refused.sort();
-    eprintln!("refused for a required extension: {refused:?}");
-    assert!(refused.len() <= 3, "{refused:?}");
+    // Three need Draco or meshopt compression; one names a file that is not among the assets.
+    assert_eq!(refused, ["BoxDraco.gltf", "BoxMeshopt.glb", "DenseSphere.glb", "chess-board.glb"]);
     let workers = server.get("/v1/workers").await;
     assert_eq!(workers["workers"][0]["deaths"], 0, "{workers}");
 }
@@ -134,10 +140,10 @@ async fn every_file_of_the_validator_ends_in_a_picture_or_a_typed_error() {
     let mut files = Vec::new();
     scenes_under(&assets.join("validator"), &mut files);
     assert!(files.len() >= 150, "found {} files", files.len());
-    let (mut pictures, mut errors, mut unpacked) = (0, 0, 0);
+    let (mut pictures, mut errors, mut at_the_door) = (0, 0, 0);
     for (path, job) in render_all(&server, &files, "width=16&height=16&samples=1").await {
         let Some(job) = job else {
-            unpacked += 1;
+            at_the_door += 1;
             continue;
         };
         match job["state"].as_str().unwrap() {
@@ -151,7 +157,7 @@ async fn every_file_of_the_validator_ends_in_a_picture_or_a_typed_error() {
             other => panic!("{} ended as {other}", path.display()),
         }
     }
-    eprintln!("{pictures} pictures, {errors} typed errors, {unpacked} refused while packing");
+    eprintln!("{pictures} pictures, {errors} typed errors, {at_the_door} refused at the door");
     assert!(pictures > 20 && errors > 20, "{pictures} pictures, {errors} errors");
     let workers = server.get("/v1/workers").await;
     assert_eq!(workers["workers"][0]["deaths"], 0, "{workers}");
