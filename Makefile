@@ -1,6 +1,7 @@
 # Two commands for a fresh Debian or Ubuntu machine with Rust, git and make: `make demo` and `make test`.
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help demo serve test setup lint docs bench
@@ -18,11 +19,11 @@ setup:
 demo:
 	@tests/setup.sh curl
 	$(CARGO) build --release --locked --bin kiln
-	@tests/demo.sh target/release/kiln demo.png
+	@tests/demo.sh $(TARGET)/release/kiln demo.png
 
 serve: setup
 	$(CARGO) build --release --locked --bin kiln
-	target/release/kiln serve
+	$(TARGET)/release/kiln serve
 
 test: setup
 	KILN_REQUIRE_GPU=1 $(CARGO) test --locked

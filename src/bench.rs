@@ -23,7 +23,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A scene to measure on.
 pub struct BenchScene {
@@ -66,9 +66,9 @@ impl RaySet {
 }
 
 impl RenderStats {
-    /// Seconds of slices without the upload.
+    /// Seconds of slices without the upload and the readback.
     pub fn trace_seconds(&self) -> f64 {
-        self.gpu_seconds - self.upload_seconds
+        self.gpu_seconds - self.upload_seconds - self.readback_seconds
     }
 
     /// Path segments (camera rays and bounced rays, not shadow rays) a second.
@@ -162,16 +162,15 @@ impl Machine {
         self.run(move |left| Box::new(EmptyWork { left: slices, ended: left }))
     }
 
-    /// Renders a film of one sample with an empty scene `count` times and returns the time of the last part of each: from the
-    /// finished render to its pixels in memory.
+    /// Renders a film of one sample with an empty scene `count` times and returns the time of the last part of each: from the film on
+    /// the device to its pixels in memory.
     pub fn readbacks(&self, width: u32, height: u32, count: u64) -> Result<Duration> {
         let scene = Arc::new(Scene::default());
         let mut total = Duration::ZERO;
         for _ in 0..count {
-            let start = Instant::now();
             let settings = settings(&scene, width, height, 1, 0)?;
             let (_, stats) = self.render(&scene, scene::environment::preset(Preset::Black), settings)?;
-            total += start.elapsed().saturating_sub(Duration::from_secs_f64(stats.gpu_seconds));
+            total += Duration::from_secs_f64(stats.readback_seconds);
         }
         Ok(total)
     }
@@ -261,7 +260,15 @@ pub fn output_formats() -> [(&'static str, OutputSpec); 5] {
 /// Encodes a film into a temporary folder; returns the file's length in bytes.
 pub fn encode(film: &Film, output: &OutputSpec) -> Result<u64> {
     let folder = tempfile::tempdir()?;
-    Ok(crate::image::encode(film, output, ToneMap::Neutral, 0.0, false, folder.path())?.bytes)
+    Ok(crate::image::encode(
+        film,
+        output,
+        ToneMap::Neutral,
+        0.0,
+        crate::job::spec::Background::Environment,
+        folder.path(),
+    )?
+    .bytes)
 }
 
 /// A real `kiln serve` in a process of its own, on a free port, with a temporary data folder.

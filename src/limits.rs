@@ -191,7 +191,7 @@ pub const ACCESSOR_ELEMENTS_MAX: u64 = 150_000_000;
 /// Elements of one glTF accessor that names no bytes of the file (all zeros, or all but the sparse ones).
 pub const ACCESSOR_ZEROS_MAX: u64 = 8 << 20;
 /// Triangles that emit light, over all instances.
-pub const EMISSIVE_TRIANGLES_MAX: u64 = 16 << 20;
+pub const EMISSIVE_TRIANGLES_MAX: u64 = 1 << 20;
 /// Levels of a compressed wide BVH, so that a traversal stack of this many entries per level is never exceeded.
 pub const BVH_LEVELS_MAX: u32 = 24;
 /// Width or height of an environment picture.

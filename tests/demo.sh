@@ -2,6 +2,8 @@
 # From a scene file over HTTP to a picture: starts a server on a free port, posts a scene, shows progress, downloads the picture, stops the server.
 # Usage: demo.sh KILN_BINARY OUTPUT.png
 set -euo pipefail
+# Numbers with a point, whatever the user's language; and no proxy between us and our own server.
+export LC_ALL=C no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 kiln=$1
 output=$2
 work=$(mktemp -d)

@@ -2,10 +2,13 @@
 # Makes sure that this machine has a Vulkan adapter: installs Debian's software driver (llvmpipe) only where there is none.
 # Further arguments are commands that must be there too; on Debian each is the name of its package.
 set -euo pipefail
+# Debian gives ordinary users no sbin, where ldconfig is.
+PATH=$PATH:/usr/sbin:/sbin
 
 adapter_is_there() {
     # A driver announces itself by a manifest; the loader is the library that finds it.
-    ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || return 1
+    # Not through a pipe: `grep -q` stops reading early, and pipefail would take that for a failure of ldconfig.
+    case "$(ldconfig -p 2>/dev/null || true)" in *libvulkan.so.1*) ;; *) return 1 ;; esac
     local folder manifest
     [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && return 0
     for folder in /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d "$HOME/.local/share/vulkan/icd.d"; do

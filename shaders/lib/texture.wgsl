@@ -9,8 +9,18 @@ fn wrap_texel(i: i32, size: i32, mode: u32) -> i32 {
         return clamp(i, 0, size - 1);
     }
     // Repetition number and place in it, with the floor that `/` and `%` lack for negative numbers.
-    let repetition = i32(floor(f32(i) / f32(size)));
-    var place = clamp(i - repetition * size, 0, size - 1);
+    var repetition = i32(floor(f32(i) / f32(size)));
+    var place = i - repetition * size;
+    // A GPU's division may be off by some units in the last place, and the floor by one.
+    if place >= size {
+        place -= size;
+        repetition += 1;
+    }
+    if place < 0 {
+        place += size;
+        repetition -= 1;
+    }
+    place = clamp(place, 0, size - 1);
     if mode == 2u && (repetition & 1) != 0 {
         place = size - 1 - place;
     }

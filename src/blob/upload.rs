@@ -122,7 +122,11 @@ impl Upload {
         Ok((found, bytes))
     }
 
-    async fn flush(&mut self) -> Result<(), BlobError> {
+    /// Brings what was written so far to the disk, so that a full one shows now.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn flush(&mut self) -> Result<(), BlobError> {
         let mut sink = self.sink.take().ok_or_else(broken)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         if !buffer.is_empty() {

@@ -54,6 +54,9 @@ pub(super) struct OpenDevice {
     pub report: AdapterReport,
 }
 
+/// Storage buffers that the largest kernel (`shade`) binds.
+const STORAGE_BUFFERS_MIN: u32 = 22;
+
 /// Opens the selected adapter with every limit it offers.
 pub(super) fn open(select: &AdapterSelector) -> Result<OpenDevice, DeviceError> {
     let instance = instance();
@@ -64,7 +67,11 @@ pub(super) fn open(select: &AdapterSelector) -> Result<OpenDevice, DeviceError> 
         if names.is_empty() { "none at all; install a Vulkan driver".to_owned() } else { names.join(", ") }
     };
     let adapter = match select {
-        AdapterSelector::Auto => found.iter().min_by_key(|adapter| rank(adapter.get_info().device_type)),
+        // An adapter that cannot bind what the kernels need is no candidate, however fast it is.
+        AdapterSelector::Auto => found
+            .iter()
+            .filter(|adapter| adapter.limits().max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS_MIN)
+            .min_by_key(|adapter| rank(adapter.get_info().device_type)),
         AdapterSelector::Index(index) => found.get(*index),
         AdapterSelector::Name(name) => {
             let wanted = name.to_lowercase();

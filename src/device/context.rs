@@ -36,18 +36,18 @@ impl GpuContext<'_> {
     /// Creates a zeroed buffer that the ledger knows.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`] when it exceeds what the adapter allows or has.
+    /// [`DeviceError::Limit`] when it exceeds what the adapter allows, [`DeviceError::OutOfMemory`] when it exceeds what it has.
     pub fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<GpuBuffer, DeviceError> {
         // A binding may not be empty, and copies go by four bytes.
         let bytes = bytes.max(16).next_multiple_of(16);
         if bytes > self.limits.max_buffer_size {
-            return Err(DeviceError::OutOfMemory(format!(
+            return Err(DeviceError::Limit(format!(
                 "buffer `{label}` needs {bytes} bytes, and this adapter allows {} in one buffer",
                 self.limits.max_buffer_size
             )));
         }
         if usage.contains(wgpu::BufferUsages::STORAGE) && bytes > self.limits.max_storage_buffer_binding_size {
-            return Err(DeviceError::OutOfMemory(format!(
+            return Err(DeviceError::Limit(format!(
                 "buffer `{label}` needs {bytes} bytes, and this adapter binds at most {} at once",
                 self.limits.max_storage_buffer_binding_size
             )));

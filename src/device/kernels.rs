@@ -90,7 +90,9 @@ impl Kernels {
         if let Some(kernel) = self.variants.borrow().get(&key) {
             return Ok(Arc::clone(kernel));
         }
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        // A kernel that the driver failed to compile must not stay in the cache, whatever kind of error that is.
+        let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+            .map(|filter| device.push_error_scope(filter));
         let names: Vec<String> = key.constants.iter().map(|(id, _)| id.to_string()).collect();
         let values: Vec<(&str, f64)> =
             names.iter().zip(&key.constants).map(|(name, (_, value))| (name.as_str(), f64::from(*value))).collect();
@@ -106,7 +108,8 @@ impl Kernels {
             },
             cache: None,
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
+        if let Some(error) = errors.reduce(|first, _| first) {
             return Err(fault::from_wgpu(error));
         }
         let kernel = Arc::new(Kernel {

@@ -60,6 +60,9 @@ pub enum DeviceError {
     /// Out of device memory.
     #[error("the GPU ran out of memory: {0}")]
     OutOfMemory(String),
+    /// More than this adapter can ever bind; another attempt would end the same.
+    #[error("the job is too large for this GPU: {0}")]
+    Limit(String),
     /// Device lost.
     #[error("the driver lost the GPU device: {0}")]
     Lost(String),

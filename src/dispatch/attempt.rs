@@ -250,7 +250,8 @@ impl Attempt {
         } else if stopping {
             // Nothing is freer of it than a GPU whose process is dead.
             End::Commit(AttemptEnd::Cancelled)
-        } else if blamed {
+        // An orderly stop reaches the child too (a service manager signals the whole group), and is nobody's fault.
+        } else if blamed && !self.shutdown.is_cancelled() {
             let detail = FailureDetail { stage: "render".into(), message: message.clone(), ..FailureDetail::default() };
             End::Commit(AttemptEnd::Failed(Failure {
                 reason: FailureReason::WorkerLost,

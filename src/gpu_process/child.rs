@@ -9,7 +9,7 @@
 
 use super::frame::{self, FrameError};
 use super::pipeline::Pipeline;
-use super::protocol::{Command, Reply};
+use super::protocol::{Command, Reply, TaskEnd};
 use crate::device::{AdapterSelector, DeviceHandle, DeviceThread};
 use crate::limits::{HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 /// Runs the child until its parent is gone, says [`Command::Shutdown`], or the device fails. Never returns.
 pub fn run(selector: &AdapterSelector) -> ! {
+    step_back();
     let pipe = take_stdout();
     tracing_subscriber::fmt().json().with_env_filter(crate::cli::log_filter()).with_writer(std::io::stderr).init();
     prefer_to_be_killed();
@@ -93,7 +94,16 @@ fn read_commands(mut stdin: impl Read, commands: &Sender<Command>, replies: &Sen
 fn write_replies(mut pipe: impl Write, replies: &Receiver<Reply>) {
     for reply in replies {
         let last = matches!(reply, Reply::Fatal { .. });
-        if let Err(error) = frame::write(&mut pipe, &reply) {
+        let written = match (frame::write(&mut pipe, &reply), &reply) {
+            // Nothing of it is on the pipe yet. Only texts of the user's own file can make an end that long.
+            (Err(FrameError::TooLong { bytes, .. }), Reply::Ended { task, .. }) => {
+                let message = format!("the names in the scene make a report of {bytes} bytes; shorten them");
+                let failure = super::task::failure(crate::job::FailureReason::LimitExceeded, message, "load");
+                frame::write(&mut pipe, &Reply::Ended { task: *task, result: TaskEnd::Failed(failure) })
+            }
+            (written, _) => written,
+        };
+        if let Err(error) = written {
             tracing::error!(%error, "the GPU process cannot answer its parent");
             end_now();
         }
@@ -148,4 +158,11 @@ fn prefer_to_be_killed() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
         tracing::debug!(%error, "the score for the out-of-memory killer could not be raised");
     }
+}
+
+/// Gives way to the front end where both want a core: on a software adapter every core renders, and an answer must not wait for that.
+/// Called before there are threads, which inherit it. A courtesy, so a refusal changes nothing.
+fn step_back() {
+    #[cfg(unix)]
+    let _ = rustix::process::nice(10);
 }

@@ -6,7 +6,7 @@
 use super::protocol::{AdapterReport, RunTask, TaskEnd};
 use crate::device::DeviceError;
 use crate::image::{self, EncodeError, Film};
-use crate::job::spec::{AssetRef, Background, EnvironmentSpec};
+use crate::job::spec::{AssetRef, EnvironmentSpec};
 use crate::job::{Failure, FailureDetail, FailureReason, JobSpec, Progress, SceneSpec};
 use crate::path_trace::{RenderSettings, RenderStats};
 use crate::scene::environment::{self, Environment};
@@ -74,16 +74,15 @@ pub fn finish(
 ) -> Result<TaskEnd, Failure> {
     let start = Instant::now();
     let spec = &loaded.spec;
-    let transparent = spec.background == Background::Transparent;
-    let output = image::encode(film, &spec.output, spec.tone_map, spec.exposure_ev, transparent, &run.output_dir)
+    let output = image::encode(film, &spec.output, spec.tone_map, spec.exposure_ev, spec.background, &run.output_dir)
         .map_err(|error| {
-            // The folder is this server's own business.
-            let message = match &error {
-                EncodeError::Io { source, .. } => format!("the picture could not be written: {source}"),
-                other => other.to_string(),
-            };
-            failure(error.reason(), message, "encode")
-        })?;
+        // The folder is this server's own business.
+        let message = match &error {
+            EncodeError::Io { source, .. } => format!("the picture could not be written: {source}"),
+            other => other.to_string(),
+        };
+        failure(error.reason(), message, "encode")
+    })?;
     let report = serde_json::json!({
         "scene": loaded.report,
         "render": stats,
@@ -101,9 +100,8 @@ pub fn finish(
 /// A sentence for the log.
 pub fn write_preview(loaded: &LoadedTask, film: &Film, path: &Path) -> Result<(), String> {
     let spec = &loaded.spec;
-    let transparent = spec.background == Background::Transparent;
-    let png =
-        image::preview_png(film, spec.tone_map, spec.exposure_ev, transparent).map_err(|error| error.to_string())?;
+    let png = image::preview_png(film, spec.tone_map, spec.exposure_ev, spec.background)
+        .map_err(|error| error.to_string())?;
     let unfinished = path.with_extension("part");
     std::fs::write(&unfinished, png)
         .and_then(|()| std::fs::rename(&unfinished, path))
@@ -119,6 +117,7 @@ pub fn failure(reason: FailureReason, message: String, stage: &str) -> Failure {
 /// What a fault of the device means for the task that was on it.
 pub fn device_failure(error: &DeviceError) -> Failure {
     let reason = match error {
+        DeviceError::Limit(_) => FailureReason::LimitExceeded,
         DeviceError::OutOfMemory(_) => FailureReason::OutOfMemory,
         DeviceError::Lost(_) => FailureReason::DeviceLost,
         DeviceError::Timeout(_) => FailureReason::GpuTimeout,

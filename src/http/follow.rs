@@ -116,7 +116,8 @@ impl Follower {
                 EventKind::Progress(_) => self.progress = Some(event),
                 _ => return Ok(Some(event)),
             },
-            Ok(event) if event.seq <= self.last_seq => {}
+            // A stream that was resumed beyond the end of its job still has to hear of it: the store says so.
+            Ok(event) if event.seq <= self.last_seq => self.behind |= matches!(event.kind, EventKind::Ended { .. }),
             Ok(event) if event.seq == self.last_seq + 1 => self.pending.push_back(event),
             Ok(_) | Err(RecvError::Lagged(_)) => self.behind = true,
             Err(RecvError::Closed) => {

@@ -43,7 +43,8 @@ pub async fn readyz(State(app): State<AppState>) -> Answer {
 /// Writes one byte to the spool and drops it, which removes the file.
 async fn probe_blobs(app: &AppState) -> Result<(), crate::blob::BlobError> {
     let mut upload = app.blobs.upload().await?;
-    upload.write(bytes::Bytes::from_static(b"?")).await
+    upload.write(bytes::Bytes::from_static(b"?")).await?;
+    upload.flush().await
 }
 
 /// The adapters and what became of their processes.

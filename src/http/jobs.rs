@@ -9,7 +9,7 @@ use super::{Answer, AppState, idempotency, job_url, json, prefer, shown, submit,
 use crate::config::nearest;
 use crate::job::{Job, JobId, JobState, TimeMs};
 use crate::limits::{LIST_JOBS_DEFAULT, LIST_JOBS_MAX};
-use crate::store::{Cancelled, ListFilter, NewJob, Submitted};
+use crate::store::{Cancelled, ListFilter, NewJob, StoreError, Submitted};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -225,14 +225,20 @@ pub async fn retry(State(app): State<AppState>, JobPath(id): JobPath, query: Que
 /// `DELETE /v1/jobs/{id}`: forgets a job that has ended, and its outputs.
 pub async fn delete(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
     query.end(&[])?;
-    match app.store.delete(id).await?.ok_or_else(|| Problem::no_job(id))? {
-        Ok(keys) => {
+    // A task of its own, which goes on when the client hangs up between the row and the blobs.
+    let forget = tokio::spawn(async move {
+        let deleted = app.store.delete(id).await;
+        if let Ok(Some(Ok(keys))) = &deleted {
             // Row first, blobs second: a blob that stays is an orphan, and orphans are collected.
-            if let Err(error) = app.blobs.delete(&keys).await {
+            if let Err(error) = app.blobs.delete(keys).await {
                 tracing::warn!(job.id = %id, %error, blobs = keys.len(), "cannot delete the blobs of a deleted job");
             }
-            Ok(deleted())
         }
+        deleted
+    });
+    let forgotten = forget.await.map_err(|error| StoreError::Other(error.to_string()))?;
+    match forgotten?.ok_or_else(|| Problem::no_job(id))? {
+        Ok(_) => Ok(deleted()),
         Err(job) => {
             let detail = format!("The job is {}. Cancel it and wait for its end, then delete it.", job.state.as_str());
             Err(Problem::new(Kind::JobNotEnded, detail).job(id).member("state", json!(job.state)))

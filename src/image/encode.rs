@@ -1,9 +1,9 @@
 //! Writes a film as a file of one of the display formats, hashing the bytes on their way.
 
-use super::color::{srgb_from_linear, tone_map, unorm8, unorm16};
+use super::color::{linear_from_srgb, srgb_from_linear, tone_map, unorm8, unorm16};
 use super::{EncodeError, Film, exr_file};
 use crate::job::Output;
-use crate::job::spec::{Format, OutputSpec, ToneMap};
+use crate::job::spec::{Background, Format, OutputSpec, ToneMap};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -35,10 +35,11 @@ pub fn media_type(format: Format) -> &'static str {
 
 /// Writes `film` into the existing folder `dir`, under [`file_name`], and says what was written. The file is complete, but not fsynced.
 ///
-/// - PNG: sRGB, 8 or 16 bits; RGB, or RGBA with straight alpha if `transparent`.
+/// - PNG: sRGB, 8 or 16 bits; RGB, or RGBA with straight alpha where the background is transparent. A colour lies behind
+///   the picture as it is: neither exposure nor curve touch it.
 /// - WebP: lossless, 8 bits, sRGB; as PNG otherwise.
 /// - JPEG: sRGB; a transparent picture is laid over white, in linear light.
-/// - EXR: 32-bit float, scene-linear Rec. 709, alpha premultiplied (1 unless `transparent`); neither tone map nor exposure apply.
+/// - EXR: 32-bit float, scene-linear Rec. 709, alpha premultiplied (1 unless transparent); neither tone map nor exposure apply.
 ///
 /// `exposure_ev` is in stops. PNG is compressed band by band; JPEG and WebP hold the picture once more, with 8 bits a channel.
 ///
@@ -52,12 +53,12 @@ pub fn encode(
     output: &OutputSpec,
     tone_map: ToneMap,
     exposure_ev: f32,
-    transparent: bool,
+    background: Background,
     dir: &Path,
 ) -> Result<Output, EncodeError> {
     film.check_finite()?;
     let path = dir.join(file_name(output.format));
-    let written = write_file(film, output, &Display::new(tone_map, exposure_ev, transparent), &path);
+    let written = write_file(film, output, &Display::new(tone_map, exposure_ev, background), &path);
     if written.is_err() {
         // The error says what happened; a file that cannot be removed either changes nothing about it.
         let _ = std::fs::remove_file(&path);
@@ -76,11 +77,11 @@ pub fn preview_png(
     film: &Film,
     tone_map: ToneMap,
     exposure_ev: f32,
-    transparent: bool,
+    background: Background,
 ) -> Result<Vec<u8>, EncodeError> {
     film.check_finite()?;
     let mut png = Vec::new();
-    write_png(film, 8, &Display::new(tone_map, exposure_ev, transparent), &mut png).map_err(png_error)?;
+    write_png(film, 8, &Display::new(tone_map, exposure_ev, background), &mut png).map_err(png_error)?;
     Ok(png)
 }
 
@@ -93,7 +94,7 @@ fn write_file(
     let io_error = |source| EncodeError::Io { path: path.to_owned(), source };
     let file = File::create(path).map_err(io_error)?;
     if output.format == Format::Exr {
-        return exr_file::write(film, display.transparent, file, path);
+        return exr_file::write(film, display.transparent, display.behind, file, path);
     }
     let mut writer = HashingWriter { file: BufWriter::new(file), hash: Sha256::new(), bytes: 0 };
     match output.format {
@@ -165,25 +166,38 @@ pub(super) fn write_webp(
 struct Display {
     tone_map: ToneMap,
     exposure_scale: f32,
+    /// Straight alpha is written.
     transparent: bool,
+    /// Display-linear colour behind what is not covered. It is a colour of the page, so neither exposure nor curve touch it.
+    behind: Option<[f32; 3]>,
 }
 
 impl Display {
-    fn new(tone_map: ToneMap, exposure_ev: f32, transparent: bool) -> Self {
-        Self { tone_map, exposure_scale: exposure_ev.exp2(), transparent }
+    fn new(tone_map: ToneMap, exposure_ev: f32, background: Background) -> Self {
+        let behind = match background {
+            Background::Color(srgb) => Some(srgb.map(|channel| linear_from_srgb(f32::from(channel) / 255.0))),
+            Background::Environment | Background::Transparent => None,
+        };
+        let transparent = background == Background::Transparent;
+        Self { tone_map, exposure_scale: exposure_ev.exp2(), transparent, behind }
     }
 
     /// Display-linear colour, not premultiplied, and alpha; both in [0, 1]. Alpha is 1 unless transparent.
     fn linear(&self, [r, g, b, a]: [f32; 4]) -> ([f32; 3], f32) {
-        if !self.transparent {
+        if !self.transparent && self.behind.is_none() {
             return (tone_map([r, g, b], self.tone_map, self.exposure_scale), 1.0);
         }
         let alpha = a.clamp(0.0, 1.0);
+        let behind = self.behind.unwrap_or_default();
         if alpha == 0.0 {
-            return ([0.0; 3], 0.0);
+            return (behind, if self.transparent { 0.0 } else { 1.0 });
         }
         // The curve is for the surface's own colour, so coverage is taken out before it, as straight alpha wants anyway.
-        (tone_map([r / alpha, g / alpha, b / alpha], self.tone_map, self.exposure_scale), alpha)
+        let surface = tone_map([r / alpha, g / alpha, b / alpha], self.tone_map, self.exposure_scale);
+        if self.transparent {
+            return (surface, alpha);
+        }
+        ([0, 1, 2].map(|channel| behind[channel] + (surface[channel] - behind[channel]) * alpha), 1.0)
     }
 
     /// sRGB-encoded samples of a band, through `quantize`.

@@ -10,11 +10,18 @@ use std::path::Path;
 
 /// Writes the film and returns length and hash. The file is hashed after it is written, since its table of offsets, near the beginning,
 /// is written last.
-pub(super) fn write(film: &Film, transparent: bool, file: File, path: &Path) -> Result<(u64, [u8; 32]), EncodeError> {
+pub(super) fn write(
+    film: &Film,
+    transparent: bool,
+    behind: Option<[f32; 3]>,
+    file: File,
+    path: &Path,
+) -> Result<(u64, [u8; 32]), EncodeError> {
     let width = film.width as usize;
     let channels = SpecificChannels::rgba(|at: Vec2<usize>| {
         let [r, g, b, a] = film.rgba[at.y() * width + at.x()];
-        (r, g, b, if transparent { a } else { 1.0 })
+        let [br, bg, bb] = behind.map_or([0.0; 3], |behind| behind.map(|channel| channel * (1.0 - a.clamp(0.0, 1.0))));
+        (r + br, g + bg, b + bb, if transparent { a } else { 1.0 })
     });
     let attributes = LayerAttributes { software_name: Some("Kiln".into()), ..LayerAttributes::default() };
     // Lossless, 16 rows a block, in order of rows: the same bytes however many threads compress.

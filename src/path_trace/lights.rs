@@ -35,6 +35,10 @@ pub fn pack(scene: &Scene, first_triangles: &[u32]) -> PackedLights {
     for triangle in &scene.emissive_triangles {
         let mesh_index = scene.instances[triangle.instance as usize].mesh as usize;
         let base = *emitter_bases[triangle.instance as usize].get_or_insert_with(|| {
+            // Kernels add `base − first triangle`, and that must never look like NONE.
+            if emitter_of_triangle.len() as u32 + 1 == first_triangles[mesh_index] {
+                emitter_of_triangle.push(NONE);
+            }
             let base = emitter_of_triangle.len() as u32;
             emitter_of_triangle.resize(emitter_of_triangle.len() + scene.meshes[mesh_index].triangles.len(), NONE);
             base

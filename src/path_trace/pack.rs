@@ -69,7 +69,7 @@ pub struct PackedImage {
 /// Packs a scene.
 ///
 /// # Errors
-/// [`DeviceError::OutOfMemory`] when a count leaves the range of 32-bit indices.
+/// [`DeviceError::Limit`] when a count leaves the range of 32-bit indices.
 pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
     let nodes_total = scene.tlas.len() + scene.meshes.iter().map(|mesh| mesh.bvh.len()).sum::<usize>();
     let triangles_total: usize = scene.meshes.iter().map(|mesh| mesh.triangles.len()).sum();
@@ -78,9 +78,7 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
         // Indices are multiplied by up to five in the kernels.
         if count > (u32::MAX / 5) as usize {
             let most = u32::MAX / 5;
-            return Err(DeviceError::OutOfMemory(format!(
-                "the scene has {count} {what}, and at most {most} can be indexed"
-            )));
+            return Err(DeviceError::Limit(format!("the scene has {count} {what}, and at most {most} can be indexed")));
         }
     }
 

@@ -63,6 +63,8 @@ pub struct RenderStats {
     pub gpu_seconds: f64,
     /// Of these, seconds of the upload and of compiling kernels.
     pub upload_seconds: f64,
+    /// Of these, seconds from the film on the device to the film in memory.
+    pub readback_seconds: f64,
     /// Slices.
     pub slices: u64,
     /// Bytes on the device.
@@ -317,7 +319,9 @@ impl Render {
     }
 
     fn finish(&mut self, gpu: &GpuContext<'_>, start: Instant) -> Result<(), DeviceError> {
+        let readback = Instant::now();
         let film = self.film(gpu)?;
+        self.stats.readback_seconds = readback.elapsed().as_secs_f64();
         let Stage::Resident(resident, _) = &self.stage else { unreachable!("a film was read from it") };
         let counters: layout::Counters = gpu.read(&resident.counters, 1)?[0];
         let word = |[low, high]: [u32; 2]| u64::from(low) | u64::from(high) << 32;

@@ -170,7 +170,7 @@ fn upload_textures(
             }
             None => {
                 let total: u64 = images.iter().map(|image| image.rgba8.len() as u64).sum();
-                return Err(DeviceError::OutOfMemory(format!(
+                return Err(DeviceError::Limit(format!(
                     "the textures need {total} bytes, and this adapter can bind {TEXEL_POOLS_MAX} times {pool_bytes_max}; \
                      use smaller textures"
                 )));

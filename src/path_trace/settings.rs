@@ -1,7 +1,6 @@
 //! What a render is told, beside the scene and the environment.
 
 use super::layout;
-use crate::image::linear_from_srgb;
 use crate::job::SceneSpec;
 use crate::job::spec;
 use crate::job::spec::EnvironmentSpec;
@@ -63,10 +62,8 @@ impl RenderSettings {
             camera,
             background: match spec.background {
                 spec::Background::Environment => Background::Environment,
-                spec::Background::Transparent => Background::Transparent,
-                spec::Background::Color(srgb) => {
-                    Background::Color(srgb.map(|channel| linear_from_srgb(f32::from(channel) / 255.0)))
-                }
+                // A colour of the page is laid behind the picture when it is encoded, past exposure and curve.
+                spec::Background::Transparent | spec::Background::Color(_) => Background::Transparent,
             },
             environment_intensity: intensity,
             environment_rotation_rad: rotation_deg.to_radians(),

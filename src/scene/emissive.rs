@@ -19,6 +19,7 @@ pub(super) fn list(scene: &Scene) -> SceneResult<Vec<EmissiveTriangle>> {
     // Radiance depends on the mesh alone: computed once however often it is instanced.
     let mut luminances: HashMap<u32, Vec<f32>> = HashMap::new();
     let mut list = Vec::new();
+    let mut covered = 0;
     for (index, instance) in scene.instances.iter().enumerate() {
         let mesh = &scene.meshes[instance.mesh as usize];
         let material = &scene.materials[mesh.material as usize];
@@ -40,6 +41,7 @@ pub(super) fn list(scene: &Scene) -> SceneResult<Vec<EmissiveTriangle>> {
                 .map(|triangle| luminance(material.emission * sums.mean(triangle.map(uv), texture)))
                 .collect()
         });
+        let listed_before = list.len();
         let matrix = &instance.world_from_object;
         for (triangle, (corners, &luminance)) in mesh.triangles.iter().zip(luminances.iter()).enumerate() {
             if luminance <= 0.0 {
@@ -52,11 +54,15 @@ pub(super) fn list(scene: &Scene) -> SceneResult<Vec<EmissiveTriangle>> {
                 list.push(EmissiveTriangle { instance: index as u32, triangle: triangle as u32, power, area });
             }
         }
-        if list.len() as u64 > limits::EMISSIVE_TRIANGLES_MAX {
+        if list.len() > listed_before {
+            // The renderer keeps a word for every triangle of an instance that emits somewhere.
+            covered += mesh.triangles.len() as u64;
+        }
+        if covered > limits::EMISSIVE_TRIANGLES_MAX {
             return Err(SceneError::limit(
                 "build",
                 format!(
-                    "More than {} triangles emit light over all instances; use fewer, larger ones.",
+                    "More than {} triangles belong to instances that emit light; use fewer, larger ones.",
                     limits::EMISSIVE_TRIANGLES_MAX
                 ),
             ));

@@ -2,7 +2,7 @@
 //! committed: `KILN_BLESS=1 cargo test --test it golden::` writes them anew.
 
 use kiln::bench::{Machine, settings};
-use kiln::job::spec::{OutputSpec, Preset, ToneMap};
+use kiln::job::spec::{Background, OutputSpec, Preset, ToneMap};
 use kiln::{image, sample_scenes, scene::environment};
 use std::path::Path;
 
@@ -27,7 +27,9 @@ fn check(name: &str, width: u32, height: u32, samples: u32) {
     let (film, stats) = machine.render(&scene, environment::preset(Preset::Studio), settings).unwrap();
     assert_eq!(stats.nan_pixels, 0);
     let folder = tempfile::tempdir().unwrap();
-    let output = image::encode(&film, &OutputSpec::default(), ToneMap::Neutral, 0.0, false, folder.path()).unwrap();
+    let output =
+        image::encode(&film, &OutputSpec::default(), ToneMap::Neutral, 0.0, Background::Environment, folder.path())
+            .unwrap();
     let actual_file = folder.path().join(output.name);
     let golden_file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.png"));
     if std::env::var_os("KILN_BLESS").is_some() {

@@ -2,7 +2,7 @@
 
 use kiln::image::{self as kiln_image, EncodeError, Film, encode, preview_png, srgb_from_linear, tone_map};
 use kiln::job::Output;
-use kiln::job::spec::{Format, OutputSpec, ToneMap};
+use kiln::job::spec::{Background, Format, OutputSpec, ToneMap};
 use sha2::Digest;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ fn encode_checked(
     transparent: bool,
 ) -> (Vec<u8>, Output) {
     let dir = tempfile::tempdir().unwrap();
-    let made = encode(film, output, curve, exposure_ev, transparent, dir.path()).unwrap();
+    let made = encode(film, output, curve, exposure_ev, background(transparent), dir.path()).unwrap();
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert_eq!(files, [made.name.as_str()], "exactly the named file lies in the folder");
     assert_eq!(made.name, kiln_image::file_name(output.format));
@@ -181,7 +181,7 @@ fn exr_holds_every_float_as_it_was() {
     for transparent in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         // Neither curve nor exposure may touch it.
-        encode(&film, &spec(Format::Exr, 8), ToneMap::Neutral, 3.0, transparent, dir.path()).unwrap();
+        encode(&film, &spec(Format::Exr, 8), ToneMap::Neutral, 3.0, background(transparent), dir.path()).unwrap();
         let picture = exr::prelude::read()
             .no_deep_data()
             .largest_resolution_level()
@@ -255,20 +255,24 @@ fn what_is_not_a_number_is_counted_and_never_written() {
     film.rgba[37 * 90][3] = f32::NEG_INFINITY;
     let dir = tempfile::tempdir().unwrap();
     for format in [Format::Png, Format::Jpeg, Format::Webp, Format::Exr] {
-        match encode(&film, &spec(format, 8), ToneMap::Neutral, 0.0, false, dir.path()) {
+        match encode(&film, &spec(format, 8), ToneMap::Neutral, 0.0, Background::Environment, dir.path()) {
             Err(EncodeError::NotFinite { pixels: 3, x: 3, y: 5 }) => {}
             other => panic!("{format:?}: {other:?}"),
         }
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
-    assert!(matches!(preview_png(&film, ToneMap::Neutral, 0.0, false), Err(EncodeError::NotFinite { .. })));
+    assert!(matches!(
+        preview_png(&film, ToneMap::Neutral, 0.0, Background::Environment),
+        Err(EncodeError::NotFinite { .. })
+    ));
 }
 
 #[test]
 fn a_folder_that_is_not_there_is_an_error_with_its_path() {
     let nowhere = Path::new("/nonexistent/kiln");
     for format in [Format::Png, Format::Exr] {
-        let error = encode(&film(), &spec(format, 8), ToneMap::Neutral, 0.0, false, nowhere).unwrap_err();
+        let error =
+            encode(&film(), &spec(format, 8), ToneMap::Neutral, 0.0, Background::Environment, nowhere).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/kiln/image."), "{error}");
     }
 }
@@ -278,7 +282,7 @@ fn a_preview_is_the_8_bit_png_of_the_film() {
     let film = film();
     for transparent in [false, true] {
         let (file, _) = encode_checked(&film, &spec(Format::Png, 8), ToneMap::Neutral, -0.5, transparent);
-        assert!(preview_png(&film, ToneMap::Neutral, -0.5, transparent).unwrap() == file);
+        assert!(preview_png(&film, ToneMap::Neutral, -0.5, background(transparent)).unwrap() == file);
     }
 }
 
@@ -330,5 +334,32 @@ fn conversions_that_make_no_sense_are_refused() {
     }
     for bytes in [&b"not a picture"[..], &png[..png.len() / 2], &[]] {
         assert!(matches!(kiln_image::convert(bytes, "image/png", Format::Jpeg, 90), Err(EncodeError::Decode { .. })));
+    }
+}
+
+fn background(transparent: bool) -> Background {
+    if transparent { Background::Transparent } else { Background::Environment }
+}
+
+#[test]
+fn a_background_colour_is_what_was_asked_for_whatever_exposure_and_curve() {
+    let film = Film { width: 2, height: 1, rgba: vec![[0.0; 4], [0.5, 0.5, 0.5, 0.5]], samples: 1 };
+    let color = Background::Color([0xff, 0x80, 0x20]);
+    for (curve, exposure_ev) in [(ToneMap::Neutral, 0.0), (ToneMap::Neutral, 3.0), (ToneMap::Linear, -2.0)] {
+        let png = preview_png(&film, curve, exposure_ev, color).unwrap();
+        let picture = ::image::load_from_memory(&png).unwrap();
+        assert!(!picture.color().has_alpha());
+        assert_eq!(picture.to_rgb8().get_pixel(0, 0).0, [0xff, 0x80, 0x20], "{curve:?} at {exposure_ev} EV");
+    }
+    // Half covered by a white surface: half way in display-linear light.
+    let png = preview_png(&film, ToneMap::Linear, 0.0, color).unwrap();
+    let found = ::image::load_from_memory(&png).unwrap().to_rgb8().get_pixel(1, 0).0;
+    let half = |srgb: f64| {
+        let linear = if srgb <= 0.04045 { srgb / 12.92 } else { ((srgb + 0.055) / 1.055).powf(2.4) };
+        let mean: f64 = 0.5 + 0.5 * linear;
+        (1.055 * mean.powf(1.0 / 2.4) - 0.055) * 255.0
+    };
+    for (found, srgb) in found.into_iter().zip([1.0, 128.0 / 255.0, 32.0 / 255.0]) {
+        assert!((f64::from(found) - half(srgb)).abs() <= 0.51, "{found} for {srgb}");
     }
 }

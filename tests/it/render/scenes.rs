@@ -225,8 +225,13 @@ pub fn red(film: &Film, x: u32, y: u32) -> f32 {
 /// Saves a picture for people to look at, where `KILN_SAVE_PICTURES` names a folder.
 pub fn save(film: &Film, name: &str) {
     if let Some(folder) = std::env::var_os("KILN_SAVE_PICTURES") {
-        let png =
-            kiln::image::preview_png(film, kiln::job::spec::ToneMap::Neutral, 0.0, false).expect("a film encodes");
+        let png = kiln::image::preview_png(
+            film,
+            kiln::job::spec::ToneMap::Neutral,
+            0.0,
+            kiln::job::spec::Background::Environment,
+        )
+        .expect("a film encodes");
         let path = std::path::Path::new(&folder).join(format!("{name}.png"));
         std::fs::write(path, png).expect("the folder can be written");
     }
