@@ -6,6 +6,8 @@
 //! [`device`] runs [`path_trace`] slice by slice → [`image`] encodes → [`dispatch`] commits through
 //! [`blob`] and [`store`] → [`http`] serves the picture.
 
+#![warn(missing_docs)]
+
 pub mod bench;
 pub mod blob;
 pub mod cli;

@@ -14,7 +14,7 @@ fn checker(side: u32, light: [u8; 3], dark: [u8; 3]) -> Vec<u8> {
     (0..side * side)
         .flat_map(|texel| {
             let (x, y) = (texel % side, texel / side);
-            if (x * 8 / side + y * 8 / side) % 2 == 0 { light } else { dark }
+            if (x * 8 / side + y * 8 / side).is_multiple_of(2) { light } else { dark }
         })
         .collect()
 }
@@ -24,7 +24,7 @@ fn weave(side: u32) -> Vec<u8> {
     (0..side * side)
         .flat_map(|texel| {
             let (x, y) = (texel % side, texel / side);
-            let over = (x / 2 + y / 2) % 2 == 0;
+            let over = (x / 2 + y / 2).is_multiple_of(2);
             let stripe = (x * 6 / side) % 3 == 1;
             let base: [f32; 3] = if stripe { [214.0, 203.0, 180.0] } else { [38.0, 66.0, 112.0] };
             let shade = if over { 1.0 } else { 0.8 };

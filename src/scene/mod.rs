@@ -243,12 +243,37 @@ pub struct Texture {
 /// A light without extent.
 #[derive(Debug, Clone, Copy)]
 pub enum PunctualLight {
-    /// Radiant intensity in W/sr (glTF's candela without the photometric factor), `range` 0 = unlimited.
-    Point { position_world: Vec3, intensity: Vec3, range: f32 },
-    /// As `Point`, within a cone. Angles in radians from the axis.
-    Spot { position_world: Vec3, direction_world: Vec3, intensity: Vec3, range: f32, inner_cone: f32, outer_cone: f32 },
-    /// Irradiance on a facing surface.
-    Directional { direction_world: Vec3, irradiance: Vec3 },
+    /// Shines in every direction.
+    Point {
+        /// Metres.
+        position_world: Vec3,
+        /// Radiant intensity, W/sr (glTF's candela without the photometric factor).
+        intensity: Vec3,
+        /// Metres; 0 = unlimited.
+        range: f32,
+    },
+    /// Shines within a cone.
+    Spot {
+        /// Metres.
+        position_world: Vec3,
+        /// Unit, the cone's axis, away from the light.
+        direction_world: Vec3,
+        /// On the axis, W/sr.
+        intensity: Vec3,
+        /// Metres; 0 = unlimited.
+        range: f32,
+        /// Radians from the axis, up to which the intensity is whole.
+        inner_cone: f32,
+        /// Radians from the axis, from which on there is none; above `inner_cone`.
+        outer_cone: f32,
+    },
+    /// Infinitely far away.
+    Directional {
+        /// Unit, in which the light travels.
+        direction_world: Vec3,
+        /// On a surface that faces it, W/m².
+        irradiance: Vec3,
+    },
 }
 
 /// A triangle that emits.

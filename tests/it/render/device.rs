@@ -147,7 +147,7 @@ fn a_buffer_larger_than_the_adapter_binds_is_refused_with_both_sizes() {
     let fault = |gpu: &GpuContext<'_>| {
         let bytes = gpu.limits.max_storage_buffer_binding_size + 16;
         let error = gpu.buffer("too large", bytes, wgpu::BufferUsages::STORAGE).expect_err("it exceeds the limit");
-        assert!(matches!(error, DeviceError::OutOfMemory(_)));
+        assert!(matches!(error, DeviceError::Limit(_)));
         panic!("{error}");
     };
     device.submit(Box::new(Faulty { fault, sender })).expect("the device thread takes work");
