@@ -308,9 +308,15 @@ pub struct FileCamera {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Projection {
     /// Vertical field of view in radians, in (0, π).
-    Perspective { fov_y: f32 },
+    Perspective {
+        /// Radians.
+        fov_y: f32,
+    },
     /// Half of the visible height, in metres.
-    Orthographic { half_height: f32 },
+    Orthographic {
+        /// Metres.
+        half_height: f32,
+    },
 }
 
 /// A thin-lens camera in world space. Looks along −Z of its frame.
