@@ -31,7 +31,7 @@ done
 echo "server   $url"
 
 curl -fsS -D "$work/head" -o "$work/job.json" --data-binary "@$work/still-life.glb" -H 'content-type: model/gltf-binary' \
-    "$url/v1/jobs?width=800&height=600&samples=64"
+    "$url/v1/jobs?width=640&height=480&samples=32"
 job=$(tr -d '\r' <"$work/head" | sed -n 's/^[Ll]ocation: *//p')
 echo "job      $url$job"
 
