@@ -43,7 +43,14 @@ pub async fn trace(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let mut line =
         Line { method: request.method().to_string(), route, id: id.clone(), start: Instant::now(), status: None };
+    let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     let mut response = next.run(request).await;
+    if has_body && !response.status().is_success() {
+        // The rest of a refused body is not read, so the connection ends with this answer: the client is told, lest it sends its next
+        // request into a connection that is closing.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     line.status = Some(response.status().as_u16());
     response.headers_mut().insert(REQUEST_ID, id);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
