@@ -107,10 +107,12 @@ fn a_cancel_in_the_loader_or_before_it_is_answered_at_once() {
         return;
     }
     let stage = Stage::new();
-    let loading = [stage.run(stage.endless(), 4), stage.run(stage.endless(), 4)];
-    for task in loading {
+    // One after the other: either's first progress may come first, and the wait for one passes over the other's.
+    let loading = [(), ()].map(|()| {
+        let task = stage.run(stage.endless(), 4);
         stage.wait_for_loader(task);
-    }
+        task
+    });
     // Both loaders are busy for ever: this one waits for a loader.
     let waiting = stage.run(stage.scene(), 4);
     for task in [waiting, loading[0], loading[1]] {
