@@ -21,7 +21,7 @@ pub fn convert(bytes: &[u8], from: &str, to: Format, quality: u8) -> Result<Vec<
         "image/webp" => image::ImageFormat::WebP,
         _ => return Err(unsupported()),
     };
-    if to == Format::Exr {
+    if !matches!(to, Format::Png | Format::Jpeg | Format::Webp) {
         return Err(unsupported());
     }
 
@@ -54,7 +54,7 @@ pub fn convert(bytes: &[u8], from: &str, to: Format, quality: u8) -> Result<Vec<
             write_png(&pixels, width, height, color, &mut converted)
                 .map_err(|error| EncodeError::Encoder { media_type: media_type(to), message: error.to_string() })?;
         }
-        Format::Exr => unreachable!("refused above"),
+        Format::Exr | Format::Apng | Format::Gif | Format::Mp4 => unreachable!("refused above"),
     }
     Ok(converted)
 }

@@ -20,6 +20,9 @@ pub fn file_name(format: Format) -> &'static str {
         Format::Jpeg => "image.jpg",
         Format::Webp => "image.webp",
         Format::Exr => "image.exr",
+        Format::Apng => "animation.png",
+        Format::Gif => "animation.gif",
+        Format::Mp4 => "animation.mp4",
     }
 }
 
@@ -30,6 +33,9 @@ pub fn media_type(format: Format) -> &'static str {
         Format::Jpeg => "image/jpeg",
         Format::Webp => "image/webp",
         Format::Exr => "image/x-exr",
+        Format::Apng => "image/apng",
+        Format::Gif => "image/gif",
+        Format::Mp4 => "video/mp4",
     }
 }
 
@@ -113,6 +119,11 @@ fn write_file(
             write_webp(&pixels, film.width, film.height, display.transparent, &mut writer)?;
         }
         Format::Exr => unreachable!("returned above"),
+        Format::Apng | Format::Gif | Format::Mp4 => {
+            let message =
+                "it holds several frames, and one picture was given; encode the frames as a still format".to_owned();
+            return Err(EncodeError::Encoder { media_type: media_type(output.format), message });
+        }
     }
     writer.finish().map_err(io_error)
 }

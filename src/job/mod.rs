@@ -7,12 +7,14 @@ mod parse;
 mod problem;
 mod query;
 pub mod spec;
+mod tasks;
 mod validate;
 
 pub use parse::AttachedFiles;
 pub use problem::{SpecError, SpecProblem, SpecProblemKind};
 pub use query::{LABEL_PREFIX, OPTIONS, OptionValue, SpecOption, document_from_options, option_of};
 pub use spec::{JobSpec, SceneSpec};
+pub use tasks::{TaskKind, TaskPlan};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -59,6 +59,9 @@ pub struct SceneSpec {
     /// Exposure in stops.
     #[serde(default)]
     pub exposure_ev: f32,
+    /// Several pictures instead of one; absent: a still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<SceneFrames>,
     /// File format and its options.
     #[serde(default)]
     pub output: OutputSpec,
@@ -86,6 +89,7 @@ impl SceneSpec {
             clamp_indirect: 0.0,
             tone_map: ToneMap::default(),
             exposure_ev: 0.0,
+            frames: None,
             output: OutputSpec::default(),
             priority: Priority::default(),
             labels: BTreeMap::new(),
@@ -186,6 +190,69 @@ pub struct AnimationSpec {
     /// Seconds from the clip's start. Finite; clamped to the clip's range per channel, as glTF says.
     #[serde(default)]
     pub time_s: f32,
+}
+
+/// The frames of a scene job: the scene turned before the camera, or its animation played.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SceneFrames {
+    /// The job's camera goes once around the middle of the scene.
+    Turntable(Turntable),
+    /// A part of the animation.
+    Range(FrameRange),
+}
+
+/// See [`SceneFrames::Turntable`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turntable {
+    /// Frames of one turn, from 1: frame k is seen from 360·k / `turntable` degrees further around +Y.
+    pub turntable: u32,
+    /// Frames a second of an animation file.
+    #[serde(default = "default_fps")]
+    pub fps: f32,
+}
+
+/// See [`SceneFrames::Range`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameRange {
+    /// The first frame; frame k is the animation's pose k / `fps` seconds after `animation.time_s`.
+    #[serde(default)]
+    pub start: u32,
+    /// The last frame, itself included; at least `start`.
+    pub end: u32,
+    /// Frames a second, of the pose's clock and of an animation file.
+    #[serde(default = "default_fps")]
+    pub fps: f32,
+}
+
+impl SceneFrames {
+    /// The first and the last frame.
+    pub fn range(&self) -> (u32, u32) {
+        match self {
+            Self::Turntable(spec) => (0, spec.turntable.saturating_sub(1)),
+            Self::Range(spec) => (spec.start, spec.end),
+        }
+    }
+
+    /// Frames a second.
+    pub fn fps(&self) -> f32 {
+        match self {
+            Self::Turntable(spec) => spec.fps,
+            Self::Range(spec) => spec.fps,
+        }
+    }
+
+    /// How many frames; at least 1 in a spec that is valid.
+    pub fn count(&self) -> u32 {
+        let (first, last) = self.range();
+        last.saturating_sub(first).saturating_add(1)
+    }
+}
+
+fn default_fps() -> f32 {
+    24.0
 }
 
 /// Names something in a glTF file.
@@ -352,7 +419,7 @@ pub enum ToneMap {
     Linear,
 }
 
-/// File format of a still.
+/// File format of a still, of each frame of a sequence, or of an animation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -365,6 +432,23 @@ pub enum Format {
     Webp,
     /// 32-bit float, scene-linear, no tone map.
     Exr,
+    /// Animated PNG, lossless; for jobs with frames.
+    Apng,
+    /// Animated GIF, 256 colours a frame; for jobs with frames.
+    Gif,
+    /// AV1 in MP4; for jobs with frames.
+    Mp4,
+}
+
+impl Format {
+    /// True for one file of several frames; false for a picture, or a sequence of them. WebP is a still without frames and an animation
+    /// with them, so a caller asks this of jobs with frames only.
+    pub fn is_animation(self) -> bool {
+        match self {
+            Self::Webp | Self::Apng | Self::Gif | Self::Mp4 => true,
+            Self::Png | Self::Jpeg | Self::Exr => false,
+        }
+    }
 }
 
 /// File format and its options.
