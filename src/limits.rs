@@ -283,3 +283,9 @@ pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 26;
 pub const SHADER_DRIVER_ITERATIONS_LLVMPIPE: u32 = 65_500;
 /// Milliseconds that the loading of one scene may take on a slow machine; past it something in it does not end.
 pub const LOAD_MS_MAX: u64 = 600_000;
+/// Percent of a GPU's own memory that works may have on it together; the rest is the driver's, and other programs'.
+pub const GPU_MEMORY_PERCENT: u64 = 80;
+/// Percent of the system's memory that works may have on a software adapter together: there the loader needs the same memory.
+pub const SOFTWARE_MEMORY_PERCENT: u64 = 30;
+/// Bytes that works may have together on an adapter that does not say how much memory it has.
+pub const GPU_MEMORY_BYTES_UNKNOWN: u64 = 2 << 30;

@@ -140,5 +140,27 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
         software: info.device_type == wgpu::DeviceType::Cpu,
         storage_binding_bytes_max: limits.max_storage_buffer_binding_size,
         buffer_bytes_max: limits.max_buffer_size,
+        memory_bytes: memory_bytes(adapter),
     }
+}
+
+/// Bytes of the adapter's largest heap of its own, where Vulkan says; `None` for other backends and for software.
+fn memory_bytes(adapter: &wgpu::Adapter) -> Option<u64> {
+    if adapter.get_info().device_type == wgpu::DeviceType::Cpu {
+        return None;
+    }
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        // SAFETY: the handles are used within this function only, while `adapter` is borrowed, and none of them is destroyed or kept.
+        let heaps = unsafe {
+            let vulkan = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+            let instance = vulkan.shared_instance().raw_instance();
+            instance.get_physical_device_memory_properties(vulkan.raw_physical_device())
+        };
+        // Bit 0 of a heap's flags: local to the device (VK_MEMORY_HEAP_DEVICE_LOCAL_BIT).
+        let heaps = heaps.memory_heaps[..heaps.memory_heap_count as usize].iter();
+        heaps.filter(|heap| heap.flags.as_raw() & 1 != 0).map(|heap| heap.size).max()
+    }
+    #[cfg(target_vendor = "apple")]
+    None
 }

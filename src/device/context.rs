@@ -1,6 +1,7 @@
 //! What work may do with the device, with every fault typed.
 
-use super::{DeviceError, GpuBuffer, Kernel, KernelSource, Kernels, MemoryLedger, fault};
+use super::resident::Residents;
+use super::{BufferGroup, DeviceError, GpuBuffer, Kernel, KernelSource, Kernels, MemoryLedger, fault};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct GpuContext<'a> {
     pub memory: &'a MemoryLedger,
     /// Compiled kernels.
     pub kernels: &'a Kernels,
+    /// Buffers kept for their content.
+    pub(super) residents: &'a Residents,
     /// The device thread's sign of life.
     pub(super) pulse: &'a Pulse,
 }
@@ -31,6 +34,26 @@ impl GpuContext<'_> {
     /// Shows life. Call it in long host-side work (packing a large scene, say), or the supervisor takes it for a hang.
     pub fn alive(&self) {
         self.pulse.beat();
+    }
+
+    /// Buffers whose content is named by `key`: the ones that are on the device already, or else those that `make` makes, which then stay
+    /// there for whoever asks next, as long as there is memory. Without a key they are made anew, and go with their last holder.
+    ///
+    /// The key must determine every byte, and nobody may write to the buffers afterwards.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn resident(
+        &self,
+        key: Option<&str>,
+        make: impl FnOnce() -> Result<Vec<GpuBuffer>, DeviceError>,
+    ) -> Result<BufferGroup, DeviceError> {
+        self.residents.get(key, make)
+    }
+
+    /// True where [`Self::resident`] would find the content; it is then among the last to be dropped.
+    pub fn is_resident(&self, key: Option<&str>) -> bool {
+        key.is_some_and(|key| self.residents.touch(key))
     }
 
     /// Creates a zeroed buffer that the ledger knows.

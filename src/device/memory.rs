@@ -1,8 +1,34 @@
-//! The memory ledger: every buffer on the device, by label, with its bytes. Any thread may read the total.
+//! The memory ledger: every buffer on the device, by label, with its bytes. Any thread may read the total. And how much there may be.
 
+use crate::gpu_process::protocol::AdapterReport;
+use crate::limits;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes that works may have on an adapter together. On a software adapter the device's memory is the system's.
+pub(super) fn budget_bytes(adapter: &AdapterReport) -> u64 {
+    let memory = if adapter.software { system_memory_bytes() } else { adapter.memory_bytes };
+    match memory {
+        Some(bytes) if adapter.software => bytes / 100 * limits::SOFTWARE_MEMORY_PERCENT,
+        Some(bytes) => bytes / 100 * limits::GPU_MEMORY_PERCENT,
+        None => limits::GPU_MEMORY_BYTES_UNKNOWN,
+    }
+}
+
+/// Memory of this machine, or of the control group that this process may use, whichever is less; `None` where neither is known.
+pub fn system_memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    });
+    // Version 2 of control groups, at the root that containers see. `max` is no number, and no bound.
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    match (machine, group) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (machine, group) => machine.or(group),
+    }
+}
 
 /// Bytes on the device by label.
 #[derive(Debug, Clone, Default)]

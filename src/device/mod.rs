@@ -1,18 +1,24 @@
 //! The device thread: the only thread that touches `wgpu::Device` and `Queue`, and the handle that everybody else holds.
 //!
 //! It runs [`SliceWork`] slice by slice. Between two slices it takes commands, looks at cancellation and picks the most urgent work.
+//!
+//! **Memory.** Every buffer is in the [`MemoryLedger`], and the device has a budget. Before a work's first slice the thread makes room for
+//! what the work says it needs: first it drops buffers that were only kept for their content ([`GpuContext::resident`]), then it asks less
+//! urgent works to leave ([`SliceWork::evict`]): those keep their state in host memory and go on by themselves when their turn comes.
 
 mod adapter;
 mod context;
 mod fault;
 mod kernels;
 mod memory;
+mod resident;
 mod thread;
 
 pub use adapter::{AdapterSelector, adapters};
 pub use context::GpuContext;
 pub use kernels::{Kernel, KernelKey, KernelSource, Kernels};
-pub use memory::{GpuBuffer, MemoryLedger};
+pub use memory::{GpuBuffer, MemoryLedger, system_memory_bytes};
+pub use resident::BufferGroup;
 pub use thread::{DeviceHandle, DeviceThread, WorkId};
 
 use crate::job::Priority;
@@ -40,6 +46,25 @@ pub trait SliceWork: Send {
     fn cancelled(&self) -> bool;
     /// Called once instead of further slices when it was cancelled or failed.
     fn abandon(&mut self, why: Abandoned);
+    /// Bytes that the next slice will allocate on the device before it can work; 0 while the work has what it needs.
+    fn bytes_wanted(&self, _gpu: &GpuContext<'_>) -> u64 {
+        0
+    }
+    /// Called at a slice boundary when more urgent work needs the memory: keeps the state in host memory, frees every buffer, and goes on
+    /// from there with its next slice, which [`Self::bytes_wanted`] announces. False where it cannot; then nothing has changed.
+    fn evict(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+    /// True when it should leave the device for good at the next slice boundary, with its state told to whoever started it.
+    fn put_aside_wanted(&self) -> bool {
+        false
+    }
+    /// Called once instead of further slices after [`Self::put_aside_wanted`]; the work is dropped afterwards.
+    fn put_aside(&mut self, _gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    /// Called when work of a more urgent class takes the device from it, once each time.
+    fn preempted(&mut self) {}
 }
 
 /// Why work was dropped.

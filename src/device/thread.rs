@@ -6,6 +6,8 @@
 use super::adapter::{self, AdapterSelector, OpenDevice};
 use super::context::Pulse;
 use super::fault::{self, Faults};
+use super::memory;
+use super::resident::Residents;
 use super::{Abandoned, DeviceError, GpuContext, Kernels, MemoryLedger, SliceOutcome, SliceWork};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
@@ -30,6 +32,8 @@ struct Shared {
     report: AdapterReport,
     pulse: Pulse,
     memory: MemoryLedger,
+    /// Bytes that works may have on the device together.
+    budget_bytes: u64,
     gpu_nanoseconds: AtomicU64,
     next_id: AtomicU64,
 }
@@ -53,6 +57,18 @@ impl DeviceThread {
     /// # Errors
     /// [`DeviceError::NoAdapter`] when nothing fits `select` or it does not open.
     pub fn spawn(select: &AdapterSelector) -> Result<(Self, DeviceHandle), DeviceError> {
+        Self::spawn_with_budget(select, None)
+    }
+
+    /// As [`Self::spawn`], with a bound of one's own on the bytes that works may have on the device together. `None`: a share of what the
+    /// adapter has.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_with_budget(
+        select: &AdapterSelector,
+        budget_bytes: Option<u64>,
+    ) -> Result<(Self, DeviceHandle), DeviceError> {
         let (commands, inbox) = bounded(limits::DEVICE_COMMANDS_QUEUED_MAX);
         let (opened, wait_opened) = bounded(1);
         let select = select.clone();
@@ -76,6 +92,7 @@ impl DeviceThread {
                     report: device.report.clone(),
                     pulse: Pulse::new(),
                     memory: MemoryLedger::default(),
+                    budget_bytes: budget_bytes.unwrap_or_else(|| memory::budget_bytes(&device.report)),
                     gpu_nanoseconds: AtomicU64::new(0),
                     next_id: AtomicU64::new(0),
                 });
@@ -171,6 +188,11 @@ impl DeviceHandle {
         self.shared.memory.total_bytes()
     }
 
+    /// Bytes that works may have on the device together.
+    pub fn budget_bytes(&self) -> u64 {
+        self.shared.budget_bytes
+    }
+
     /// Bytes on the device by label.
     pub fn memory(&self) -> &MemoryLedger {
         &self.shared.memory
@@ -181,93 +203,24 @@ struct Entry {
     id: WorkId,
     work: Box<dyn SliceWork>,
     preview_wanted: bool,
+    /// It ran out of memory once, and everything else has made room for it since.
+    alone: bool,
 }
 
-struct Runner {
+/// What works are lent.
+struct Machine {
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
-    faults: Faults,
     kernels: Kernels,
+    residents: Residents,
     shared: Arc<Shared>,
-    works: Vec<Entry>,
     slice_budget: Duration,
 }
 
-impl Runner {
-    fn new(open: OpenDevice, shared: Arc<Shared>) -> Self {
-        let slice_ms = if open.report.software { limits::SLICE_MS_SOFTWARE } else { limits::SLICE_MS_GPU };
-        Self {
-            faults: Faults::install(&open.device),
-            limits: open.device.limits(),
-            device: open.device,
-            queue: open.queue,
-            kernels: Kernels::default(),
-            shared,
-            works: Vec::new(),
-            slice_budget: Duration::from_millis(slice_ms),
-        }
-    }
-
-    fn run(&mut self, inbox: &Receiver<Command>) {
-        loop {
-            if self.works.is_empty() {
-                self.shared.pulse.idle();
-                match inbox.recv() {
-                    Ok(Command::Shutdown) | Err(_) => break,
-                    Ok(command) => self.take(command),
-                }
-            }
-            self.shared.pulse.beat();
-            let mut stop = false;
-            while let Ok(command) = inbox.try_recv() {
-                match command {
-                    Command::Shutdown => stop = true,
-                    command => self.take(command),
-                }
-            }
-            if stop {
-                break;
-            }
-            self.drop_cancelled();
-            self.run_most_urgent();
-        }
-        for mut entry in std::mem::take(&mut self.works) {
-            abandon(entry.work.as_mut(), Abandoned::Cancelled);
-        }
-        self.shared.pulse.idle();
-    }
-
-    fn take(&mut self, command: Command) {
-        match command {
-            Command::Submit(id, work) => self.works.push(Entry { id, work, preview_wanted: false }),
-            Command::Preview(id) => {
-                if let Some(entry) = self.works.iter_mut().find(|entry| entry.id == id) {
-                    entry.preview_wanted = true;
-                }
-            }
-            Command::Shutdown => {}
-        }
-    }
-
-    /// Work that waits is dropped as soon as it is cancelled, not when its turn comes.
-    fn drop_cancelled(&mut self) {
-        let mut i = 0;
-        while i < self.works.len() {
-            if self.works[i].work.cancelled() {
-                let mut entry = self.works.remove(i);
-                abandon(entry.work.as_mut(), Abandoned::Cancelled);
-            } else {
-                i += 1;
-            }
-        }
-    }
-
-    fn run_most_urgent(&mut self) {
-        let urgent = (0..self.works.len()).min_by_key(|&i| (self.works[i].work.priority(), self.works[i].id));
-        let Some(urgent) = urgent else { return };
-        let mut entry = self.works.swap_remove(urgent);
-        let gpu = GpuContext {
+impl Machine {
+    fn context(&self) -> GpuContext<'_> {
+        GpuContext {
             device: &self.device,
             queue: &self.queue,
             adapter: &self.shared.report,
@@ -275,14 +228,18 @@ impl Runner {
             slice_budget: self.slice_budget,
             memory: &self.shared.memory,
             kernels: &self.kernels,
+            residents: &self.residents,
             pulse: &self.shared.pulse,
-        };
-        let start = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            // Mistakes inside of a slice belong to its work; what arrives outside of a scope is caught by `Faults`.
+        }
+    }
+
+    /// Runs a piece of somebody's work, with every fault of it typed: mistakes inside of it belong to it, what arrives outside of a scope is
+    /// caught by [`Faults`].
+    fn guarded<T>(&self, body: impl FnOnce(&GpuContext<'_>) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        catch_unwind(AssertUnwindSafe(|| {
             let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
                 .map(|filter| self.device.push_error_scope(filter));
-            let outcome = slice_and_preview(&mut entry, &gpu);
+            let outcome = body(&self.context());
             let mut fault = None;
             for scope in scopes.into_iter().rev() {
                 let error = pollster::block_on(scope.pop());
@@ -293,9 +250,107 @@ impl Runner {
                 None => outcome,
             }
         }))
-        .unwrap_or_else(|panic| Err(DeviceError::Stopped(panic_text(panic.as_ref()))));
+        .unwrap_or_else(|panic| Err(DeviceError::Stopped(panic_text(panic.as_ref()))))
+    }
+}
+
+struct Runner {
+    machine: Machine,
+    faults: Faults,
+    works: Vec<Entry>,
+    /// Whose slice was the last one.
+    last: Option<WorkId>,
+}
+
+impl Runner {
+    fn new(open: OpenDevice, shared: Arc<Shared>) -> Self {
+        let slice_ms = if open.report.software { limits::SLICE_MS_SOFTWARE } else { limits::SLICE_MS_GPU };
+        Self {
+            faults: Faults::install(&open.device),
+            machine: Machine {
+                limits: open.device.limits(),
+                device: open.device,
+                queue: open.queue,
+                kernels: Kernels::default(),
+                residents: Residents::default(),
+                shared,
+                slice_budget: Duration::from_millis(slice_ms),
+            },
+            works: Vec::new(),
+            last: None,
+        }
+    }
+
+    fn run(&mut self, inbox: &Receiver<Command>) {
+        let shared = Arc::clone(&self.machine.shared);
+        loop {
+            if self.works.is_empty() {
+                shared.pulse.idle();
+                match inbox.recv() {
+                    Ok(Command::Shutdown) | Err(_) => break,
+                    Ok(command) => self.take(command),
+                }
+            }
+            shared.pulse.beat();
+            let mut stop = false;
+            while let Ok(command) = inbox.try_recv() {
+                match command {
+                    Command::Shutdown => stop = true,
+                    command => self.take(command),
+                }
+            }
+            if stop {
+                break;
+            }
+            self.drop_unwanted();
+            self.run_most_urgent();
+        }
+        for mut entry in std::mem::take(&mut self.works) {
+            abandon(entry.work.as_mut(), Abandoned::Cancelled);
+        }
+        shared.pulse.idle();
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Submit(id, work) => self.works.push(Entry { id, work, preview_wanted: false, alone: false }),
+            Command::Preview(id) => {
+                if let Some(entry) = self.works.iter_mut().find(|entry| entry.id == id) {
+                    entry.preview_wanted = true;
+                }
+            }
+            Command::Shutdown => {}
+        }
+    }
+
+    /// Work that waits is dropped or put aside as soon as somebody wants it to be, not when its turn comes.
+    fn drop_unwanted(&mut self) {
+        let mut i = 0;
+        while i < self.works.len() {
+            if self.works[i].work.cancelled() {
+                let mut entry = self.works.remove(i);
+                abandon(entry.work.as_mut(), Abandoned::Cancelled);
+            } else if self.works[i].work.put_aside_wanted() {
+                let mut entry = self.works.remove(i);
+                if let Err(error) = self.machine.guarded(|gpu| entry.work.put_aside(gpu)) {
+                    self.fail(&mut entry, error);
+                }
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    fn run_most_urgent(&mut self) {
+        let urgent = (0..self.works.len()).min_by_key(|&i| (self.works[i].work.priority(), self.works[i].id));
+        let Some(urgent) = urgent else { return };
+        let mut entry = self.works.swap_remove(urgent);
+        self.tell_preempted(&entry);
+        let start = Instant::now();
+        self.make_room(&entry);
+        let outcome = self.machine.guarded(|gpu| slice_and_preview(&mut entry, gpu));
         let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.shared.gpu_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
+        self.machine.shared.gpu_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
 
         let outcome = match self.faults.take() {
             Some(fault) => Err(fault),
@@ -304,11 +359,66 @@ impl Runner {
         match outcome {
             Ok(SliceOutcome::More) => self.works.push(entry),
             Ok(SliceOutcome::Done) => {}
-            Err(error) => {
-                tracing::warn!(work = entry.work.label(), %error, "work on the device thread failed");
-                abandon(entry.work.as_mut(), Abandoned::Failed(error));
+            // The ledger does not know everything: the driver and other programs use memory too. Where something else can leave and the
+            // work has not begun, it gets a second chance.
+            Err(DeviceError::OutOfMemory(why)) if !entry.alone && self.may_begin_again(&entry) => {
+                tracing::warn!(work = entry.work.label(), why, "the device is full; everything else makes room");
+                entry.alone = true;
+                self.works.push(entry);
+            }
+            Err(error) => self.fail(&mut entry, error),
+        }
+    }
+
+    fn fail(&self, entry: &mut Entry, error: DeviceError) {
+        tracing::warn!(work = entry.work.label(), %error, "work on the device thread failed");
+        abandon(entry.work.as_mut(), Abandoned::Failed(error));
+    }
+
+    /// Tells the work that had the device when work of a better class takes it.
+    fn tell_preempted(&mut self, next: &Entry) {
+        let last = self.last.replace(next.id);
+        let Some(entry) = self.works.iter_mut().find(|entry| Some(entry.id) == last) else { return };
+        if next.work.priority() < entry.work.priority()
+            && catch_unwind(AssertUnwindSafe(|| entry.work.preempted())).is_err()
+        {
+            tracing::error!(work = entry.work.label(), "a callback panicked while its work was preempted");
+        }
+    }
+
+    /// Frees memory until `next` fits into the budget: contents that nobody uses first, then works that are less urgent than all others.
+    fn make_room(&mut self, next: &Entry) {
+        let wanted = next.work.bytes_wanted(&self.machine.context());
+        if wanted == 0 {
+            return;
+        }
+        let budget = if next.alone { 0 } else { self.machine.shared.budget_bytes };
+        let mut asked = Vec::new();
+        while self.machine.shared.memory.total_bytes().saturating_add(wanted) > budget {
+            if self.machine.residents.drop_oldest() {
+                continue;
+            }
+            let candidates = (0..self.works.len()).filter(|&i| !asked.contains(&self.works[i].id));
+            let Some(victim) = candidates.max_by_key(|&i| (self.works[i].work.priority(), self.works[i].id)) else {
+                return;
+            };
+            asked.push(self.works[victim].id);
+            let entry = &mut self.works[victim];
+            match self.machine.guarded(|gpu| entry.work.evict(gpu)) {
+                Ok(evicted) => {
+                    tracing::debug!(work = entry.work.label(), evicted, "asked to make room on the device");
+                }
+                Err(error) => {
+                    let mut entry = self.works.swap_remove(victim);
+                    self.fail(&mut entry, error);
+                }
             }
         }
+    }
+
+    /// True where the work holds nothing yet, and something else does.
+    fn may_begin_again(&self, entry: &Entry) -> bool {
+        entry.work.bytes_wanted(&self.machine.context()) > 0 && self.machine.shared.memory.total_bytes() > 0
     }
 }
 

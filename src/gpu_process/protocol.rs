@@ -152,4 +152,6 @@ pub struct AdapterReport {
     pub storage_binding_bytes_max: u64,
     /// `max_buffer_size`.
     pub buffer_bytes_max: u64,
+    /// Bytes of its own memory, where the driver says; for a software adapter none.
+    pub memory_bytes: Option<u64>,
 }
