@@ -74,6 +74,12 @@ pub const SPEC_PROBLEMS_MAX: usize = 32;
 pub const LABEL_BYTES_MAX: usize = 256;
 /// Labels on one job.
 pub const LABELS_MAX: usize = 32;
+/// Bytes of the address of a webhook.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// Bytes of the key that signs a webhook's messages, at least (Standard Webhooks, "Signature scheme").
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+/// See [`WEBHOOK_SECRET_BYTES_MIN`].
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
 /// Seconds that `Prefer: wait=N` may hold an answer.
 pub const WAIT_SECONDS_MAX: u64 = 300;
 /// Jobs answered in one page of a list.

@@ -27,7 +27,7 @@ static FLAGS: LazyLock<Vec<String>> = LazyLock::new(|| OPTIONS.iter().map(|optio
 
 impl clap::Args for SpecOptions {
     fn augment_args(mut command: Command) -> Command {
-        for (option, flag) in OPTIONS.iter().zip(FLAGS.iter()) {
+        for (option, flag) in OPTIONS.iter().zip(FLAGS.iter()).filter(|(option, _)| !option.needs_queue()) {
             let mut help = option.help.to_owned();
             if option.name == "environment" {
                 help = "Light around the scene: a preset, or a .hdr or .exr file (default studio)".into();
@@ -47,6 +47,9 @@ impl clap::Args for SpecOptions {
                     OptionValue::Decimal => "NUMBER",
                     OptionValue::Vector => "X,Y,Z",
                     OptionValue::Word => "WORD",
+                    OptionValue::Words => "WORD,WORD",
+                    OptionValue::Text => "TEXT",
+                    OptionValue::Flag => "true|false",
                     OptionValue::NameOrIndex => "NAME|INDEX",
                     OptionValue::Background => "COLOR",
                 });
@@ -66,7 +69,9 @@ impl clap::Args for SpecOptions {
 impl clap::FromArgMatches for SpecOptions {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |name: &'static str| matches.get_one::<String>(name).map(|value| (name, value.clone()));
-        Ok(Self(OPTIONS.iter().filter_map(|option| given(option.name)).collect()))
+        Ok(Self(
+            OPTIONS.iter().filter(|option| !option.needs_queue()).filter_map(|option| given(option.name)).collect(),
+        ))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

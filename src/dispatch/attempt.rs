@@ -165,8 +165,8 @@ impl Attempt {
         tokio::fs::create_dir_all(&output_dir).await.map_err(|error| {
             internal(format!("the folder for this attempt's outputs could not be made: {}", error.kind()), "load")
         })?;
-        let spec_json = serde_json::to_string(&self.claim.spec)
-            .map_err(|error| internal(format!("the job document could not be written: {error}"), "load"))?;
+        // Without the options, which the GPU process has no use for, and among which there may be a secret.
+        let spec_json = self.claim.spec.content_json();
         Ok(RunTask { task: self.key, spec_json, assets, output_dir, priority: self.claim.priority })
     }
 

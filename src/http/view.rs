@@ -1,24 +1,9 @@
 //! A job as clients see it: the JSON of `api.md`, "The job, as answered". No I/O besides the position in the queue.
 
 use super::{AppState, job_url};
-use crate::job::{Event, EventKind, Job, JobState, Output, Progress, TimeMs};
+use crate::job::{Event, EventKind, Job, JobSpec, JobState, Output, Progress, timestamp};
 use crate::store::StoreError;
 use serde_json::{Map, Value, json};
-use time::format_description::StaticFormatDescription;
-use time::macros::format_description;
-use time::{Duration, OffsetDateTime};
-
-/// RFC 3339 in UTC, with milliseconds.
-const TIMESTAMP: StaticFormatDescription =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-
-/// A time as text, such as `2026-11-20T10:00:00.000Z`.
-pub fn timestamp(time_ms: TimeMs) -> String {
-    OffsetDateTime::UNIX_EPOCH
-        .checked_add(Duration::milliseconds(time_ms))
-        .and_then(|time| time.format(&TIMESTAMP).ok())
-        .unwrap_or_else(|| format!("{time_ms} ms since 1970"))
-}
 
 /// The whole job, with its position in the queue and its freshest progress.
 pub async fn job(app: &AppState, job: &Job) -> Result<Value, StoreError> {
@@ -41,12 +26,9 @@ fn with_position(app: &AppState, job: &Job, position: Option<u64>) -> Value {
         _ => job.progress,
     };
     let url = job_url(job.id);
-    let kind = match &job.spec {
-        crate::job::JobSpec::Scene(_) => "scene",
-    };
     json!({
         "id": job.id,
-        "kind": kind,
+        "kind": job.spec.kind(),
         "state": job.state,
         "priority": job.priority,
         "attempt": job.attempt,
@@ -56,7 +38,7 @@ fn with_position(app: &AppState, job: &Job, position: Option<u64>) -> Value {
         "started": job.started_ms.map(timestamp),
         "ended": job.ended_ms.map(timestamp),
         "labels": job.labels,
-        "spec": job.spec,
+        "spec": shown_spec(&job.spec),
         "queue": position.map(|position| json!({"position": position})),
         // There is no cost model, and a guess would be worse than none.
         "estimate": null,
@@ -74,6 +56,15 @@ fn with_position(app: &AppState, job: &Job, position: Option<u64>) -> Value {
             "retry": format!("{url}/retry"),
         },
     })
+}
+
+/// The job document with every field spelled out, but without its webhook's secret, which is for nobody's eyes.
+fn shown_spec(spec: &JobSpec) -> Value {
+    let mut shown = spec.clone();
+    if let Some(webhook) = &mut shown.options_mut().webhook {
+        webhook.secret = None;
+    }
+    json!(shown)
 }
 
 /// Progress; a fraction that is no number (which only a broken worker sends) becomes 0.
@@ -130,13 +121,6 @@ pub fn event_data(id: crate::job::JobId, event: &Event) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_with_milliseconds() {
-        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(timestamp(1_795_082_400_007), "2026-11-19T10:00:00.007Z");
-        assert!(timestamp(i64::MAX).ends_with("ms since 1970"));
-    }
 
     #[test]
     fn names_become_one_path_segment() {

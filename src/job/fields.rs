@@ -165,7 +165,7 @@ impl<'v> Fields<'v> {
 }
 
 /// The suggestion alone, where the known words are listed anyway.
-fn did_you_mean(found: &str, known: &[&str]) -> String {
+pub(super) fn did_you_mean(found: &str, known: &[&str]) -> String {
     let hint = hint(found, known);
     if hint.starts_with("; did") { hint } else { String::new() }
 }

@@ -3,6 +3,7 @@
 //! Everything else in the crate speaks in these types; this module knows nothing of the rest.
 
 mod fields;
+mod options;
 mod parse;
 mod problem;
 mod query;
@@ -10,6 +11,7 @@ pub mod spec;
 mod tasks;
 mod validate;
 
+pub use options::{SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp};
 pub use parse::AttachedFiles;
 pub use problem::{SpecError, SpecProblem, SpecProblemKind};
 pub use query::{LABEL_PREFIX, OPTIONS, OptionValue, SpecOption, document_from_options, option_of};

@@ -7,10 +7,9 @@
 use super::fields::*;
 use super::problem::{Problems, SpecError, SpecProblemKind as Kind, child, cut};
 use super::spec::*;
-use super::{Priority, validate};
+use super::{Priority, options, validate};
 use crate::limits::JOB_JSON_BYTES_MAX;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// The words of `priority`, best class first.
 pub(super) const PRIORITIES: &[(&str, Priority)] =
@@ -24,7 +23,7 @@ pub(super) const TONE_MAPS: &[(&str, ToneMap)] = &[("neutral", ToneMap::Neutral)
 pub(super) const PRESETS: &[(&str, Preset)] =
     &[("studio", Preset::Studio), ("sky", Preset::Sky), ("white", Preset::White), ("black", Preset::Black)];
 
-/// Fields of a scene job, in the order of the documentation.
+/// Fields of a scene job beside the options that every kind has, in the order of the documentation.
 const SCENE_FIELDS: &[&str] = &[
     "kind",
     "scene",
@@ -40,22 +39,10 @@ const SCENE_FIELDS: &[&str] = &[
     "tone_map",
     "exposure_ev",
     "output",
-    "priority",
-    "labels",
 ];
 /// Fields that Kiln's job document has by design, but that this version does not act on. They are refused and not
-/// ignored: a client that asks for a deadline must not believe that it got one.
-const SCENE_FIELDS_UNSUPPORTED: &[&str] = &[
-    "variant",
-    "ground",
-    "noise_target",
-    "time_limit_s",
-    "denoise",
-    "frames",
-    "start_before",
-    "finish_before",
-    "webhook",
-];
+/// ignored: a client that asks for less noise must not believe that it got it.
+const SCENE_FIELDS_UNSUPPORTED: &[&str] = &["variant", "ground", "noise_target", "time_limit_s", "denoise", "frames"];
 const LOOK_AT_FIELDS: &[&str] = &["position", "target", "up", "fov_y_deg", "aperture_radius", "focus_distance"];
 
 /// Files that came with a request beside its document (`multipart/form-data`), already stored as assets.
@@ -161,7 +148,8 @@ fn read_job(document: &Value, problems: &mut Problems) -> Option<JobSpec> {
 }
 
 fn read_scene(document: &Value, problems: &mut Problems) -> Option<SceneSpec> {
-    let fields = Fields::read(document, "", SCENE_FIELDS, SCENE_FIELDS_UNSUPPORTED, "an object", problems)?;
+    let known = [SCENE_FIELDS, &options::OPTION_FIELDS].concat();
+    let fields = Fields::read(document, "", &known, SCENE_FIELDS_UNSUPPORTED, "an object", problems)?;
     let scene = match fields.get("scene") {
         None => {
             let message = "the field is missing, expected {\"asset\": \"sha256:…\"}, the scene to render";
@@ -202,10 +190,7 @@ fn read_scene(document: &Value, problems: &mut Problems) -> Option<SceneSpec> {
     if let Some((value, at)) = fields.get("output") {
         set(&mut spec.output, read_output(value, &at, problems));
     }
-    set(&mut spec.priority, fields.word("priority", PRIORITIES, &[], problems));
-    if let Some((value, at)) = fields.get("labels") {
-        set(&mut spec.labels, read_labels(value, &at, problems));
-    }
+    spec.options = options::read(&fields, problems);
     Some(spec)
 }
 
@@ -337,21 +322,4 @@ fn read_output(value: &Value, at: &str, problems: &mut Problems) -> Option<Outpu
     set(&mut output.bit_depth, fields.whole("bit_depth", "8 or 16", problems).map(byte));
     set(&mut output.quality, fields.whole("quality", "a whole number from 1 to 100", problems).map(byte));
     Some(output)
-}
-
-fn read_labels(value: &Value, at: &str, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
-    let Value::Object(object) = value else {
-        wrong_type(at, value, "an object of strings", problems);
-        return None;
-    };
-    let mut labels = BTreeMap::new();
-    for (key, value) in object {
-        match value {
-            Value::String(text) => {
-                labels.insert(key.clone(), text.clone());
-            }
-            other => wrong_type(&child(at, key), other, "a string", problems),
-        }
-    }
-    Some(labels)
 }

@@ -3,6 +3,7 @@
 //! Each option is one place in the job document. A list of options is turned into that document and read by the same
 //! code as a posted one, so that the rules and the messages are the same; only the places are named `?option`.
 
+use super::options::WEBHOOK_EVENTS;
 use super::parse::{AttachedFiles, FORMATS, PRESETS, PRIORITIES, TONE_MAPS};
 use super::problem::{Problems, SpecError, SpecProblemKind as Kind, cut, hint};
 use super::spec::{AssetRef, JobSpec};
@@ -21,6 +22,12 @@ pub enum OptionValue {
     Word,
     /// Digits alone are an index from 0, anything else is a name.
     NameOrIndex,
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// Some of [`SpecOption::words`], with commas between them.
+    Words,
     /// `environment`, `transparent`, `#rrggbb` or `rrggbb` (a `#` would have to be escaped in a URL).
     Background,
 }
@@ -43,7 +50,13 @@ impl SpecOption {
         Self { name, pointer, value, help }
     }
 
-    /// The words that an [`OptionValue::Word`] may be; empty for the others.
+    /// True for options that only mean something where jobs wait: a deadline, a webhook. Whoever renders by himself has no use for
+    /// them.
+    pub fn needs_queue(&self) -> bool {
+        ["start_before", "finish_before", "webhook_url", "webhook_events", "reuse"].contains(&self.name)
+    }
+
+    /// The words that an [`OptionValue::Word`] or [`OptionValue::Words`] may hold; empty for the others.
     pub fn words(&self) -> Vec<&'static str> {
         fn names<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
             words.iter().map(|(name, _)| *name).collect()
@@ -53,6 +66,7 @@ impl SpecOption {
             "format" => names(FORMATS),
             "environment" => names(PRESETS),
             "tone_map" => names(TONE_MAPS),
+            "webhook_events" => names(WEBHOOK_EVENTS),
             _ => Vec::new(),
         }
     }
@@ -71,6 +85,22 @@ pub const OPTIONS: &[SpecOption] = &[
     SpecOption::new("max_bounces", "/max_bounces", Whole, "Bounces of a light path (default 8)"),
     SpecOption::new("clamp_indirect", "/clamp_indirect", Decimal, "Clamp on indirect luminance, 0 = off (default 0)"),
     SpecOption::new("priority", "/priority", Word, "Class in the queue (default normal)"),
+    SpecOption::new("start_before", "/start_before", Text, "RFC 3339; a job that has not started by then expires"),
+    SpecOption::new(
+        "finish_before",
+        "/finish_before",
+        Text,
+        "RFC 3339; a job that cannot be expected to end by then is refused",
+    ),
+    // A secret does not belong in an address, so that the job document is the only place for one.
+    SpecOption::new("webhook_url", "/webhook/url", Text, "Address that is told of events"),
+    SpecOption::new("webhook_events", "/webhook/events", Words, "Events that are told, A,B,C (default ended)"),
+    SpecOption::new(
+        "reuse",
+        "/reuse",
+        Flag,
+        "Whether a job with the same content may answer for this one (default true)",
+    ),
     SpecOption::new("format", "/output/format", Word, "File format (default png)"),
     SpecOption::new("quality", "/output/quality", Whole, "JPEG quality, 1 to 100 (default 90)"),
     SpecOption::new("bit_depth", "/output/bit_depth", Whole, "Bits a channel, 8 or 16; 16 for png only (default 8)"),
@@ -210,7 +240,13 @@ fn read(option: &SpecOption, text: &str) -> Result<Value, &'static str> {
         Background if text.len() == 6 && text.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
             Ok(format!("#{text}").into())
         }
-        Word | Background => Ok(text.into()),
+        Flag => match text {
+            "true" | "1" | "" => Ok(true.into()),
+            "false" | "0" => Ok(false.into()),
+            _ => Err("true or false"),
+        },
+        Words => Ok(text.split(',').map(|word| Value::from(word.trim())).collect()),
+        Word | Text | Background => Ok(text.into()),
     }
 }
 

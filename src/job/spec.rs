@@ -3,7 +3,7 @@
 //! `JobSpec::parse` turns JSON into a spec; every error names the field by JSON pointer, what was found, what was
 //! expected, and for an unknown field the nearest known one.
 
-use crate::job::Priority;
+use crate::job::{Priority, SpecOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,7 +22,6 @@ pub struct AssetRef(pub String);
 
 /// A picture of a scene. Field meanings and defaults as in `README.md`, "The job document".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SceneSpec {
     /// The glTF file (GLB, glTF with data URIs, or ZIP).
     pub scene: AssetSource,
@@ -65,12 +64,9 @@ pub struct SceneSpec {
     /// File format and its options.
     #[serde(default)]
     pub output: OutputSpec,
-    /// Class in the queue.
-    #[serde(default)]
-    pub priority: Priority,
-    /// The client's own labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    /// What every kind of job has.
+    #[serde(flatten)]
+    pub options: SpecOptions,
 }
 
 impl SceneSpec {
@@ -91,8 +87,7 @@ impl SceneSpec {
             exposure_ev: 0.0,
             frames: None,
             output: OutputSpec::default(),
-            priority: Priority::default(),
-            labels: BTreeMap::new(),
+            options: SpecOptions::default(),
         }
     }
 }
@@ -105,25 +100,33 @@ impl JobSpec {
         }
     }
 
+    /// What every kind of job has.
+    pub fn options(&self) -> &SpecOptions {
+        match self {
+            Self::Scene(spec) => &spec.options,
+        }
+    }
+
+    /// See [`JobSpec::options`]. Whoever changes them keeps their rules.
+    pub fn options_mut(&mut self) -> &mut SpecOptions {
+        match self {
+            Self::Scene(spec) => &mut spec.options,
+        }
+    }
+
     /// Class in the queue.
     pub fn priority(&self) -> Priority {
-        match self {
-            Self::Scene(spec) => spec.priority,
-        }
+        self.options().priority
     }
 
     /// Changes the class in the queue.
     pub fn set_priority(&mut self, priority: Priority) {
-        match self {
-            Self::Scene(spec) => spec.priority = priority,
-        }
+        self.options_mut().priority = priority;
     }
 
     /// The client's own labels.
     pub fn labels(&self) -> &BTreeMap<String, String> {
-        match self {
-            Self::Scene(spec) => &spec.labels,
-        }
+        &self.options().labels
     }
 
     /// Every asset that the job reads, each once, in the order of the document.
@@ -141,6 +144,13 @@ impl JobSpec {
     /// The document with every field spelled out, in a fixed order: equal specs give equal text.
     pub fn canonical_json(&self) -> String {
         serde_json::to_string(self).expect("a spec has string keys only and finite numbers")
+    }
+
+    /// [`JobSpec::canonical_json`] with every option at its default: equal text means equal pictures, and holds no secret.
+    pub fn content_json(&self) -> String {
+        let mut content = self.clone();
+        *content.options_mut() = SpecOptions::default();
+        content.canonical_json()
     }
 
     /// SHA-256 of [`JobSpec::canonical_json`]; tells whether two requests ask for the same.

@@ -2,7 +2,8 @@
 //!
 //! Everything that can be known without opening the scene is checked here, once, at the edge (invariant 6).
 
-use super::problem::{Problems, SpecError, SpecProblemKind as Kind, child, cut};
+use super::options;
+use super::problem::{Problems, SpecError, SpecProblemKind as Kind, cut};
 use super::spec::*;
 use crate::limits::*;
 use glam::DVec3;
@@ -24,6 +25,7 @@ pub(super) fn job(spec: &JobSpec, problems: &mut Problems) {
     match spec {
         JobSpec::Scene(spec) => scene(spec, problems),
     }
+    options::validate(spec.options(), problems);
 }
 
 fn scene(spec: &SceneSpec, problems: &mut Problems) {
@@ -57,7 +59,6 @@ fn scene(spec: &SceneSpec, problems: &mut Problems) {
     let exposure_expected = format!("stops from -{EXPOSURE_EV_MAX} to {EXPOSURE_EV_MAX}");
     in_range(spec.exposure_ev, -EXPOSURE_EV_MAX, EXPOSURE_EV_MAX, "/exposure_ev", &exposure_expected, problems);
     output(&spec.output, spec.background, problems);
-    labels(spec, problems);
 }
 
 fn asset(AssetRef(text): &AssetRef, at: &str, problems: &mut Problems) {
@@ -162,30 +163,6 @@ fn output(output: &OutputSpec, background: Background, problems: &mut Problems) 
     if background == Background::Transparent && output.format == Format::Jpeg {
         let message = "jpeg has no transparency; choose format \"png\", \"webp\" or \"exr\", or another background";
         problems.add(Kind::Invalid, "/background", message);
-    }
-}
-
-fn labels(spec: &SceneSpec, problems: &mut Problems) {
-    if spec.labels.len() > LABELS_MAX {
-        let message = format!("found {} labels, expected at most {LABELS_MAX}", spec.labels.len());
-        problems.add(Kind::Limit, "/labels", message);
-    }
-    for (key, value) in &spec.labels {
-        let at = child("/labels", key);
-        if key.is_empty() {
-            problems.add(Kind::Invalid, &at, "a label's key is empty, expected at least one character");
-        }
-        if key.len() > LABEL_BYTES_MAX || value.len() > LABEL_BYTES_MAX {
-            let message = format!(
-                "found a key of {} bytes and a value of {} bytes, expected at most {LABEL_BYTES_MAX} each",
-                key.len(),
-                value.len()
-            );
-            problems.add(Kind::Limit, &at, message);
-        }
-        if key.chars().chain(value.chars()).any(char::is_control) {
-            problems.add(Kind::Invalid, &at, "found a control character, expected printable text");
-        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The job document: what is accepted, what is refused, and in which words.
 
 use kiln::job::spec::*;
-use kiln::job::{AttachedFiles, JobSpec, OPTIONS, OptionValue, Priority, SceneSpec, SpecError, SpecProblemKind};
+use kiln::job::{
+    AttachedFiles, JobSpec, OPTIONS, OptionValue, Priority, SceneSpec, SpecError, SpecOptions, SpecProblemKind,
+    Webhook, WebhookEvent, WebhookSecret,
+};
 use kiln::limits::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -82,8 +85,8 @@ fn every_field_of_this_version_is_read() {
     assert_eq!((spec.size, spec.samples, spec.max_bounces, spec.seed), ([640, 480], 16, 0, u32::MAX));
     assert_eq!((spec.clamp_indirect, spec.tone_map, spec.exposure_ev), (10.0, ToneMap::Linear, -1.5));
     assert_eq!(spec.output, OutputSpec { format: Format::Png, bit_depth: 16, quality: 50 });
-    assert_eq!(spec.priority, Priority::Batch);
-    assert_eq!(spec.labels["order"], "4711");
+    assert_eq!(spec.options.priority, Priority::Batch);
+    assert_eq!(spec.options.labels["order"], "4711");
     assert_eq!(JobSpec::Scene(spec).assets(), vec![asset()], "the same asset twice is one asset");
 }
 
@@ -198,17 +201,7 @@ fn transparency_in_a_jpeg_is_refused_with_a_way_out() {
 
 #[test]
 fn what_this_version_lacks_is_told_apart_from_what_is_unknown() {
-    let fields = [
-        "variant",
-        "ground",
-        "noise_target",
-        "time_limit_s",
-        "denoise",
-        "frames",
-        "start_before",
-        "finish_before",
-        "webhook",
-    ];
+    let fields = ["variant", "ground", "noise_target", "time_limit_s", "denoise", "frames"];
     for field in fields {
         refused(json!({ field: 1 }), &format!("/{field}"), Invalid, &["this version of Kiln does not support", field]);
     }
@@ -229,6 +222,32 @@ fn every_problem_is_reported_at_once_up_to_a_bound() {
     let many: Value =
         (0..10_000).map(|index| (format!("f{index}"), Value::Null)).collect::<serde_json::Map<_, _>>().into();
     assert_eq!(parse(many).unwrap_err().problems.len(), SPEC_PROBLEMS_MAX);
+}
+
+#[test]
+fn options_that_make_no_sense_name_their_field() {
+    let hook = |url: &str| json!({"webhook": {"url": url}});
+    refused(json!({"start_before": "now"}), "/start_before", Invalid, &["\"now\"", "RFC 3339"]);
+    refused(json!({"finish_before": 1_800_000_000}), "/finish_before", Malformed, &["RFC 3339"]);
+    refused(json!({"finish_before": "1950-01-01T00:00:00Z"}), "/finish_before", Invalid, &["1950"]);
+    let order = json!({"start_before": "2030-01-01T00:00:01Z", "finish_before": "2030-01-01T00:00:00Z"});
+    refused(order, "/start_before", Invalid, &["later than finish_before"]);
+    refused(json!({"reuse": 1}), "/reuse", Malformed, &["true or false"]);
+    refused(json!({"webhook": "https://example.com/"}), "/webhook", Malformed, &["an object"]);
+    refused(json!({"webhook": {}}), "/webhook/url", Malformed, &["missing"]);
+    refused(hook("example.com/hook"), "/webhook/url", Invalid, &["no address"]);
+    refused(hook("file:///etc/passwd"), "/webhook/url", Invalid, &["found file:", "https://HOST/PATH"]);
+    refused(hook("https://me:secret@example.com/"), "/webhook/url", Invalid, &["a user or a password"]);
+    refused(hook("https:///"), "/webhook/url", Invalid, &["expected https://HOST/PATH"]);
+    refused(hook(&format!("https://example.com/{}", "x".repeat(2048))), "/webhook/url", Limit, &["2068", "2048"]);
+    let events = |events: Value| json!({"webhook": {"url": "https://example.com/", "events": events}});
+    refused(events(json!([])), "/webhook/events", Invalid, &["at least one event"]);
+    refused(events(json!("ended")), "/webhook/events", Malformed, &["an array"]);
+    refused(events(json!(["ended", "finished"])), "/webhook/events/1", Invalid, &["\"finished\"", "ended"]);
+    refused(events(json!(["progress"])), "/webhook/events/0", Invalid, &["only for event streams"]);
+    let secret = json!({"webhook": {"url": "https://example.com/", "secret": "hunter2hunter2"}});
+    refused(secret.clone(), "/webhook/secret", Invalid, &["whsec_", "24 to 64"]);
+    assert!(!parse(secret).unwrap_err().to_string().contains("hunter2"), "a secret is said back");
 }
 
 #[test]
@@ -271,6 +290,20 @@ fn query_options_make_the_same_spec_as_the_document() {
     }))
     .unwrap();
     assert_eq!(by_query, by_document);
+    let deadlines = [
+        ("start_before", "2030-01-01T00:00:00Z"),
+        ("finish_before", "2030-01-01T01:00:00+01:00"),
+        ("webhook_url", "https://example.com/hook?x=1"),
+        ("webhook_events", "started,ended"),
+        ("reuse", "false"),
+    ];
+    let JobSpec::Scene(by_query) = JobSpec::from_query(deadlines, asset()).unwrap();
+    let by_document = parse(json!({
+        "start_before": "2030-01-01T00:00:00Z", "finish_before": "2030-01-01T00:00:00.000Z", "reuse": false,
+        "webhook": {"url": "https://example.com/hook?x=1", "events": ["ended", "started"]}
+    }))
+    .unwrap();
+    assert_eq!(by_query, by_document);
     let JobSpec::Scene(by_name) = JobSpec::from_query([("camera", "Top"), ("time_s", "1")], asset()).unwrap();
     assert_eq!(by_name.camera, Some(CameraSpec::Gltf { gltf: NameOrIndex::Name("Top".into()) }));
 }
@@ -289,6 +322,11 @@ fn problems_of_query_options_name_the_option() {
         (("label.", "x"), "?label.", "empty"),
         (("position", "1,2"), "?position", "X,Y,Z"),
         (("position", "1,2,3"), "?target", "missing"),
+        (("start_before", "soon"), "?start_before", "RFC 3339"),
+        (("finish_before", "2030-01-01T00:00:00 01:00"), "?finish_before", "%2B"),
+        (("webhook_url", "ftp://example.com/"), "?webhook_url", "https://HOST"),
+        (("webhook_events", "ended"), "?webhook_url", "missing"),
+        (("reuse", "maybe"), "?reuse", "true or false"),
     ] {
         let error = JobSpec::from_query([pair], asset()).unwrap_err();
         assert_eq!(error.problems.len(), 1, "{error}");
@@ -306,6 +344,10 @@ fn every_option_of_the_table_is_read_and_every_word_of_it_is_accepted() {
     for option in OPTIONS {
         let texts: Vec<String> = match option.value {
             OptionValue::Word => option.words().into_iter().map(str::to_owned).collect(),
+            OptionValue::Words => vec!["started".into(), option.words().join(",")],
+            OptionValue::Flag => vec!["false".into()],
+            OptionValue::Text if option.name == "webhook_url" => vec!["http://example.com/".into()],
+            OptionValue::Text => vec!["2030-01-01T00:00:00Z".into()],
             OptionValue::Whole if option.name == "bit_depth" => vec!["16".into()],
             OptionValue::Whole | OptionValue::Decimal | OptionValue::NameOrIndex => vec!["7".into()],
             OptionValue::Vector => vec!["7,8,9".into()],
@@ -321,6 +363,9 @@ fn every_option_of_the_table_is_read_and_every_word_of_it_is_accepted() {
                 pairs.extend(
                     [("position", "1,0,0"), ("target", "0,0,5")].iter().filter(|(name, _)| *name != option.name),
                 );
+            }
+            if option.name == "webhook_events" {
+                pairs.push(("webhook_url", "http://example.com/"));
             }
             let spec = JobSpec::from_query(pairs, asset()).unwrap_or_else(|error| panic!("{}: {error}", option.name));
             let default = ["normal", "png", "studio", "neutral"].contains(&text.as_str());
@@ -353,6 +398,17 @@ fn any_camera() -> impl Strategy<Value = Option<CameraSpec>> {
     ]
 }
 
+fn any_webhook() -> impl Strategy<Value = Webhook> {
+    use WebhookEvent::*;
+    let every = vec![Queued, Started, Log, Output, Preempted, Retrying, Cancelling, Ended];
+    let secret = prop::sample::select(vec![None, Some("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")]);
+    ("https?://[a-z]{1,20}(:[1-9][0-9]{0,3})?/[a-z/?=]{0,30}", prop::sample::subsequence(every, 1..=8), secret)
+        .prop_map(|(url, events, secret)| {
+            let secret = secret.map(|text| WebhookSecret::parse(text).unwrap());
+            Webhook { url, events: events.into_iter().collect(), secret }
+        })
+}
+
 prop_compose! {
     fn any_spec()(
         camera in any_camera(),
@@ -369,10 +425,18 @@ prop_compose! {
         environment in (any::<bool>(), any_float(0.0..1e6), any_float(-720.0..720.0)),
         priority in prop::sample::select(vec![Priority::Interactive, Priority::Normal, Priority::Batch]),
         labels in prop::collection::btree_map("[ -~äß/~]{1,20}", "[ -~€]{0,20}", 0..5),
+        deadlines in prop::option::of((0..200_000_000_000_000i64, 0..50_000_000_000_000i64)),
+        webhook in prop::option::of(any_webhook()),
+        reuse in any::<bool>(),
     ) -> JobSpec {
         let (with_asset, intensity, rotation_deg) = environment;
         JobSpec::Scene(SceneSpec {
-            camera, samples, max_bounces, size, seed, clamp_indirect, exposure_ev, priority, labels,
+            camera, samples, max_bounces, size, seed, clamp_indirect, exposure_ev,
+            options: SpecOptions {
+                priority, labels, webhook, reuse,
+                start_before_ms: deadlines.map(|(start, _)| start),
+                finish_before_ms: deadlines.map(|(start, more)| start + more),
+            },
             animation: animation.map(|(clip, time_s)| AnimationSpec { clip: clip.map(NameOrIndex::Index), time_s }),
             background: Background::Color(color),
             environment: if with_asset {
@@ -418,6 +482,10 @@ proptest! {
         prop_assert_eq!(parsed.canonical_hash(), spec.canonical_hash());
         let by_serde: JobSpec = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&by_serde, &spec);
+        let content: JobSpec = serde_json::from_str(&spec.content_json()).unwrap();
+        prop_assert_eq!(content.options(), &SpecOptions::default());
+        prop_assert_eq!(content.content_json(), spec.content_json());
+        prop_assert!(!spec.content_json().contains("whsec_"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Bench {
 
 fn spec(priority: Priority) -> JobSpec {
     let mut scene = SceneSpec::new(AssetRef::from_sha256(&"ab".repeat(32)));
-    scene.priority = priority;
+    scene.options.priority = priority;
     JobSpec::Scene(scene)
 }
 
@@ -97,7 +97,7 @@ fn new_job(spec: JobSpec) -> NewJob {
 /// The spec of a job that carries a label, which also tells it from other specs.
 fn labelled(key: &str, value: &str) -> JobSpec {
     let JobSpec::Scene(mut scene) = spec(Priority::Normal);
-    scene.labels.insert(key.into(), value.into());
+    scene.options.labels.insert(key.into(), value.into());
     JobSpec::Scene(scene)
 }
 
