@@ -283,10 +283,28 @@ pub const SHADER_CALL_TREE_CALLS_MAX: u64 = 8_192;
 /// Loop iterations that one invocation may spend where the job does not say.
 pub const SHADER_FUEL_ITERATIONS_DEFAULT: u32 = 1 << 20;
 /// Loop iterations that one invocation may spend, at most.
-pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 26;
+pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 27;
 /// Loop iterations of one invocation, over all its loops, that llvmpipe is trusted with: after 65,535 it leaves every loop without a
 /// word. Invocations of one vector that run different loops add up there, so that less may be safe.
 pub const SHADER_DRIVER_ITERATIONS_LLVMPIPE: u32 = 65_500;
+/// Frames that one shader job may simulate.
+pub const SHADER_FRAMES_MAX: u32 = 100_000;
+/// Frames a second of a shader's clock, at least.
+pub const SHADER_FPS_MIN: f32 = 0.01;
+/// Frames a second of a shader's clock, at most.
+pub const SHADER_FPS_MAX: f32 = 10_000.0;
+/// Seconds that a shader job may take on the device where it does not say.
+pub const SHADER_GPU_SECONDS_DEFAULT: f32 = 600.0;
+/// Seconds that a shader job may take on the device, at most.
+pub const SHADER_GPU_SECONDS_MAX: f32 = 86_400.0;
+/// Params of one shader job.
+pub const SHADER_PARAMS_MAX: usize = 256;
+/// Events of the mouse, and of the keyboard, that one shader job may script.
+pub const SHADER_SCRIPT_EVENTS_MAX: usize = 10_000;
+/// Pixels of one frame of an animation (as opposed to stills and sequences).
+pub const ANIMATION_PIXELS_MAX: u64 = 4096 * 2304;
+/// Width or height of a video, in pixels, at least.
+pub const VIDEO_SIDE_PIXELS_MIN: u32 = 16;
 /// Milliseconds that the loading of one scene may take on a slow machine; past it something in it does not end.
 pub const LOAD_MS_MAX: u64 = 600_000;
 /// Percent of a GPU's own memory that works may have on it together; the rest is the driver's, and other programs'.

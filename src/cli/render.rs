@@ -111,6 +111,7 @@ fn render(mut args: Args) -> Result<(), Stop> {
     let (spec, assets) = job(&mut args, work.path())?;
     let run = RunTask {
         task: TaskKey { job: JobId::now_v7(), fence: 1 },
+        client: "local".to_owned(),
         spec_json: serde_json::to_string(&spec).context("the job document cannot be written")?,
         assets,
         output_dir: work.path().to_owned(),
@@ -119,7 +120,6 @@ fn render(mut args: Args) -> Result<(), Stop> {
     let (outputs, report) = run_task(&args, run)?;
     let output = outputs.first().context("the renderer made no picture")?;
     deliver(output, work.path(), &args.output, to_stdout)?;
-    let JobSpec::Scene(spec) = spec;
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
         let report: serde_json::Value = serde_json::from_str(&report).context("the report is not JSON")?;
@@ -127,8 +127,11 @@ fn render(mut args: Args) -> Result<(), Stop> {
             "sha256": output.sha256, "media_type": output.media_type, "seconds": seconds, "spec": spec, "report": report});
         println!("{result}");
     } else if !to_stdout {
-        let [width, height] = spec.size;
-        println!("{}  {width} x {height}, {} samples, {seconds:.1} s", args.output.display(), spec.samples);
+        let what = match &spec {
+            JobSpec::Scene(spec) => format!("{} x {}, {} samples", spec.size[0], spec.size[1], spec.samples),
+            JobSpec::Shader(spec) => format!("{} x {}, {} frames", spec.size[0], spec.size[1], spec.frames.count()),
+        };
+        println!("{}  {what}, {seconds:.1} s", args.output.display());
     }
     Ok(())
 }
@@ -163,7 +166,7 @@ type Assets = Vec<(String, PathBuf)>;
 fn job(args: &mut Args, work: &Path) -> Result<(JobSpec, Assets), Stop> {
     let environment = environment_file(&mut args.options)?;
     // Without the scene at first: a wrong flag should be said before a large file is read.
-    let mut files = AttachedFiles { scene: Some(AssetRef(format!("sha256:{}", "0".repeat(64)))), environment: None };
+    let mut files = AttachedFiles::of_scene(AssetRef(format!("sha256:{}", "0".repeat(64))));
     let mut assets = Vec::new();
     if let Some(path) = &environment {
         let asset = input::asset_ref(path)?;

@@ -8,8 +8,8 @@ use super::hub::{PreviewRequest, RunningJob};
 use super::lease::Lease;
 use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
-use crate::job::spec::{AssetRef, EnvironmentSpec};
-use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, Progress};
+use crate::job::spec::AssetRef;
+use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobState, Output};
 use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, LEASE_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
 use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput};
 use std::path::{Path, PathBuf};
@@ -86,9 +86,7 @@ impl Attempt {
         shutdown: CancellationToken,
     ) -> Self {
         let key = TaskKey { job: claim.job, fence: claim.fence };
-        let JobSpec::Scene(spec) = &claim.spec;
-        let progress = Progress { samples_total: spec.samples, frames_total: 1, ..Progress::default() };
-        let live = context.hub.begin(claim.job, claim.fence, progress);
+        let live = context.hub.begin(claim.job, claim.fence, claim.spec.progress_at_start());
         let lease = Lease::keep(Arc::clone(&context), claim.clone());
         let folder = context.blobs.spool_dir().join(format!("attempt-{}-{}", claim.job, claim.fence));
         let (previews, log_lines) = (Previews::default(), 0);
@@ -152,14 +150,9 @@ impl Attempt {
 
     /// Finds the task's files and makes its folder.
     async fn prepare(&self) -> Result<RunTask, Failure> {
-        let JobSpec::Scene(spec) = &self.claim.spec;
-        let mut wanted = vec![("/scene/asset", &spec.scene.asset)];
-        if let EnvironmentSpec::Asset(environment) = &spec.environment {
-            wanted.push(("/environment/asset", &environment.asset));
-        }
         let mut assets = Vec::new();
-        for (pointer, asset) in wanted {
-            assets.push((asset.0.clone(), self.asset_path(pointer, asset).await?));
+        for (pointer, asset) in self.claim.spec.asset_places() {
+            assets.push((asset.0.clone(), self.asset_path(&pointer, asset).await?));
         }
         let output_dir = self.output_dir();
         tokio::fs::create_dir_all(&output_dir).await.map_err(|error| {
@@ -167,7 +160,14 @@ impl Attempt {
         })?;
         // Without the options, which the GPU process has no use for, and among which there may be a secret.
         let spec_json = self.claim.spec.content_json();
-        Ok(RunTask { task: self.key, spec_json, assets, output_dir, priority: self.claim.priority })
+        Ok(RunTask {
+            task: self.key,
+            client: self.claim.client.clone(),
+            spec_json,
+            assets,
+            output_dir,
+            priority: self.claim.priority,
+        })
     }
 
     async fn asset_path(&self, pointer: &str, asset: &AssetRef) -> Result<PathBuf, Failure> {

@@ -47,6 +47,7 @@ fn render(device: &DeviceHandle, path: &std::path::Path) -> Result<Film, String>
         "size": [SIDE, SIDE], "samples": 16});
     let run = RunTask {
         task: TaskKey { job: JobId::nil(), fence: 0 },
+        client: "canary".to_owned(),
         spec_json: spec.to_string(),
         assets: vec![(asset.into(), path.to_owned())],
         output_dir: std::env::temp_dir(),

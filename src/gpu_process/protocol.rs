@@ -39,6 +39,8 @@ pub enum Command {
 pub struct RunTask {
     /// Which.
     pub task: TaskKey,
+    /// Whose it is: nothing that is kept of a task may serve another client's.
+    pub client: String,
     /// `JobSpec` as JSON.
     pub spec_json: String,
     /// Asset reference (`sha256:…`) → local file.

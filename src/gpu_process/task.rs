@@ -44,7 +44,9 @@ pub fn load(run: &RunTask) -> Result<(LoadedTask, RenderInput), Failure> {
     let spec: JobSpec = serde_json::from_str(&run.spec_json).map_err(|error| {
         failure(FailureReason::Internal, format!("the job document cannot be read: {error}"), "load")
     })?;
-    let JobSpec::Scene(spec) = spec;
+    let JobSpec::Scene(spec) = spec else {
+        return Err(failure(FailureReason::Internal, "this GPU process runs no shaders".to_owned(), "load"));
+    };
     let path = asset(run, &spec.scene.asset)?;
     check_memory(path)?;
     let options = LoadOptions { animation: spec.animation.clone() };
@@ -128,8 +130,7 @@ pub fn device_failure(error: &DeviceError) -> Failure {
 
 /// What is shown of a task before its loader knows more.
 pub(super) fn progress_at_start(run: &RunTask) -> Progress {
-    let samples_total = serde_json::from_str(&run.spec_json).map_or(0, |JobSpec::Scene(spec)| spec.samples);
-    Progress { samples_total, frames_total: 1, ..Progress::default() }
+    serde_json::from_str(&run.spec_json).map_or_else(|_| Progress::default(), |spec: JobSpec| spec.progress_at_start())
 }
 
 fn asset<'a>(run: &'a RunTask, wanted: &AssetRef) -> Result<&'a Path, Failure> {

@@ -10,7 +10,7 @@ use super::upload::{BoundedBody, Fault};
 use super::{AppState, assets, shown};
 use crate::blob::Upload;
 use crate::config::nearest;
-use crate::job::spec::{AssetRef, EnvironmentSpec};
+use crate::job::spec::AssetRef;
 use crate::job::{AttachedFiles, FailureDetail, JobSpec, document_from_options};
 use crate::limits::JOB_JSON_BYTES_MAX;
 use axum::body::Body;
@@ -150,6 +150,7 @@ async fn read_form(app: &AppState, headers: &HeaderMap, query: Query, body: Body
     let mut files = AttachedFiles {
         scene: scene.as_ref().map(|_| placeholder()),
         environment: environment.as_ref().map(|_| placeholder()),
+        ..AttachedFiles::default()
     };
     let draft = spec_of(&files).map_err(|error| Problem::of_spec(&error))?;
     check_assets(app, &draft, &files).await?;
@@ -270,18 +271,13 @@ fn placeholder() -> AssetRef {
 
 /// Every asset that a spec names must be here, unless its file came along.
 async fn check_assets(app: &AppState, spec: &JobSpec, files: &AttachedFiles) -> Result<(), Problem> {
-    let JobSpec::Scene(scene) = spec;
-    let mut named = Vec::new();
-    if files.scene.is_none() {
-        named.push(("/scene/asset", &scene.scene.asset));
-    }
-    if let (EnvironmentSpec::Asset(environment), None) = (&scene.environment, &files.environment) {
-        named.push(("/environment/asset", &environment.asset));
-    }
+    let came_along = |asset: &AssetRef| {
+        let channels = files.channels.iter().flatten();
+        channels.chain(&files.scene).chain(&files.environment).any(|file| file == asset)
+    };
     let mut missing = Vec::new();
-    for (pointer, asset) in named {
-        let sha256 = asset.0.strip_prefix("sha256:").unwrap_or(&asset.0);
-        if app.store.asset(sha256).await?.is_none() {
+    for (pointer, asset) in spec.asset_places() {
+        if !came_along(asset) && app.store.asset(asset.sha256()).await?.is_none() {
             missing.push((pointer, asset));
         }
     }

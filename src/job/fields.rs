@@ -129,6 +129,34 @@ impl<'v> Fields<'v> {
         }
     }
 
+    /// A text.
+    pub(super) fn text(&self, key: &str, expected: &str, problems: &mut Problems) -> Option<String> {
+        let (value, at) = self.get(key)?;
+        match value {
+            Value::String(text) => Some(text.clone()),
+            other => {
+                wrong_type(&at, other, expected, problems);
+                None
+            }
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required_text(&self, key: &str, expected: &str, problems: &mut Problems) -> Option<String> {
+        self.required(key, expected, problems)?;
+        self.text(key, expected, problems)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn truth(&self, key: &str, problems: &mut Problems) -> Option<bool> {
+        let (value, at) = self.get(key)?;
+        if value.is_boolean() {
+            return value.as_bool();
+        }
+        wrong_type(&at, value, "true or false", problems);
+        None
+    }
+
     pub(super) fn whole(&self, key: &str, expected: &str, problems: &mut Problems) -> Option<u32> {
         let (value, at) = self.get(key)?;
         read_whole(value, &at, expected, problems)

@@ -5,16 +5,23 @@
 mod fields;
 mod options;
 mod parse;
+mod parse_shader;
 mod problem;
 mod query;
+pub mod shader;
+pub mod sidecar;
 pub mod spec;
 mod tasks;
 mod validate;
+mod validate_shader;
 
 pub use options::{SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp};
 pub use parse::AttachedFiles;
 pub use problem::{SpecError, SpecProblem, SpecProblemKind};
-pub use query::{LABEL_PREFIX, OPTIONS, OptionValue, SpecOption, document_from_options, option_of};
+pub use query::{
+    LABEL_PREFIX, OPTIONS, OptionKinds, OptionValue, PARAM_PREFIX, SpecOption, document_from_options, option_of,
+};
+pub use shader::ShaderSpec;
 pub use spec::{JobSpec, SceneSpec};
 pub use tasks::{TaskKind, TaskPlan};
 
@@ -263,6 +270,8 @@ pub struct Job {
 pub struct Claim {
     /// The job.
     pub job: JobId,
+    /// Who asked for it.
+    pub client: String,
     /// Index of the task in the job; 0 for a still.
     pub task: u32,
     /// This attempt's number, from 1.

@@ -5,6 +5,7 @@
 //! that cannot be read takes its default for the rest of the walk, so that the others are still checked.
 
 use super::fields::*;
+use super::parse_shader::read_shader;
 use super::problem::{Problems, SpecError, SpecProblemKind as Kind, child, cut};
 use super::spec::*;
 use super::{Priority, options, validate};
@@ -15,8 +16,15 @@ use serde_json::{Map, Value};
 pub(super) const PRIORITIES: &[(&str, Priority)] =
     &[("interactive", Priority::Interactive), ("normal", Priority::Normal), ("batch", Priority::Batch)];
 /// The words of `output.format`.
-pub(super) const FORMATS: &[(&str, Format)] =
-    &[("png", Format::Png), ("jpeg", Format::Jpeg), ("webp", Format::Webp), ("exr", Format::Exr)];
+pub(super) const FORMATS: &[(&str, Format)] = &[
+    ("png", Format::Png),
+    ("jpeg", Format::Jpeg),
+    ("webp", Format::Webp),
+    ("exr", Format::Exr),
+    ("apng", Format::Apng),
+    ("gif", Format::Gif),
+    ("mp4", Format::Mp4),
+];
 /// The words of `tone_map`.
 pub(super) const TONE_MAPS: &[(&str, ToneMap)] = &[("neutral", ToneMap::Neutral), ("linear", ToneMap::Linear)];
 /// The words of `environment.preset`.
@@ -46,12 +54,30 @@ const SCENE_FIELDS_UNSUPPORTED: &[&str] = &["variant", "ground", "noise_target",
 const LOOK_AT_FIELDS: &[&str] = &["position", "target", "up", "fov_y_deg", "aperture_radius", "focus_distance"];
 
 /// Files that came with a request beside its document (`multipart/form-data`), already stored as assets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttachedFiles {
     /// The file posted as `scene`; then the document needs no `scene` field.
     pub scene: Option<AssetRef>,
     /// The file posted as `environment`; then the document needs no `environment.asset`.
     pub environment: Option<AssetRef>,
+    /// The text posted as `shader`; then the document needs no `source`.
+    pub shader: Option<String>,
+    /// The files posted as `channel0`…; then the document needs no entry in `channels` for them, or one without an asset.
+    pub channels: Vec<Option<AssetRef>>,
+    /// The JSON posted as `sidecar`; then the document needs no `sidecar`.
+    pub sidecar: Option<Value>,
+}
+
+impl AttachedFiles {
+    /// Beside a scene that was posted as it is.
+    pub fn of_scene(scene: AssetRef) -> Self {
+        Self { scene: Some(scene), ..Self::default() }
+    }
+
+    /// Beside a shader that was posted as it is.
+    pub fn of_shader(shader: String) -> Self {
+        Self { shader: Some(shader), ..Self::default() }
+    }
 }
 
 impl JobSpec {
@@ -89,6 +115,7 @@ impl JobSpec {
 /// Writes the attached files into the fields that name them.
 fn attach(document: &mut Value, files: &AttachedFiles, problems: &mut Problems) {
     let Value::Object(fields) = document else { return };
+    attach_shader(fields, files, problems);
     if let Some(AssetRef(asset)) = &files.scene {
         if fields.get("scene").is_some_and(|scene| !scene.is_null()) {
             problems.add(
@@ -116,6 +143,41 @@ fn attach(document: &mut Value, files: &AttachedFiles, problems: &mut Problems) 
     }
 }
 
+/// The same for a shader's text, its channels and its sidecar.
+fn attach_shader(fields: &mut Map<String, Value>, files: &AttachedFiles, problems: &mut Problems) {
+    let parts = [("source", files.shader.clone().map(Value::String)), ("sidecar", files.sidecar.clone())];
+    for (name, value) in parts {
+        let Some(value) = value else { continue };
+        if fields.get(name).is_some_and(|given| !given.is_null()) {
+            let message = format!("the {name} is given twice, as a file and in the document; give one of them");
+            problems.add(Kind::Invalid, format!("/{name}"), message);
+        } else {
+            fields.insert(name.into(), value);
+        }
+    }
+    for (index, asset) in files.channels.iter().enumerate() {
+        let Some(AssetRef(asset)) = asset else { continue };
+        let channels = fields.entry("channels").or_insert(Value::Null);
+        if channels.is_null() {
+            *channels = Value::Array(Vec::new());
+        }
+        let Value::Array(channels) = channels else { continue };
+        if channels.len() <= index {
+            channels.resize(index + 1, Value::Null);
+        }
+        if channels[index].is_null() {
+            channels[index] = Value::Object(Map::new());
+        }
+        let Value::Object(channel) = &mut channels[index] else { continue };
+        if channel.contains_key("asset") || channel.contains_key("buffer") {
+            let message = "the channel is given twice, as a file and in the document; give one of them";
+            problems.add(Kind::Invalid, format!("/channels/{index}"), message);
+        } else {
+            channel.insert("asset".into(), asset.clone().into());
+        }
+    }
+}
+
 fn read_job(document: &Value, problems: &mut Problems) -> Option<JobSpec> {
     let Value::Object(fields) = document else {
         wrong_type("", document, "an object, the job document", problems);
@@ -123,24 +185,22 @@ fn read_job(document: &Value, problems: &mut Problems) -> Option<JobSpec> {
     };
     let kind = match fields.get("kind") {
         None | Some(Value::Null) if fields.contains_key("scene") => "scene",
+        None | Some(Value::Null) if fields.contains_key("source") => "shader",
         None | Some(Value::Null) => {
-            problems.add(Kind::Malformed, "/kind", "the field is missing, expected \"scene\"");
+            problems.add(Kind::Malformed, "/kind", "the field is missing, expected \"scene\" or \"shader\"");
             "scene"
         }
         Some(Value::String(kind)) => kind.as_str(),
         Some(other) => {
-            wrong_type("/kind", other, "the string \"scene\"", problems);
+            wrong_type("/kind", other, "the string \"scene\" or \"shader\"", problems);
             return None;
         }
     };
     match kind {
         "scene" => Some(JobSpec::Scene(read_scene(document, problems)?)),
-        "shader" => {
-            problems.add(Kind::Invalid, "/kind", unsupported("kind \"shader\""));
-            None
-        }
+        "shader" => Some(JobSpec::Shader(read_shader(document, problems)?)),
         other => {
-            let message = format!("found {:?}, expected \"scene\"", cut(other));
+            let message = format!("found {:?}, expected \"scene\" or \"shader\"", cut(other));
             problems.add(Kind::Invalid, "/kind", message);
             None
         }
@@ -299,7 +359,7 @@ fn read_background(value: &Value, at: &str, problems: &mut Problems) -> Option<B
     background
 }
 
-fn read_size(value: &Value, at: &str, size: &mut [u32; 2], problems: &mut Problems) {
+pub(super) fn read_size(value: &Value, at: &str, size: &mut [u32; 2], problems: &mut Problems) {
     match value {
         Value::Array(sides) if sides.len() == 2 => {
             for (index, side) in sides.iter().enumerate() {
@@ -311,12 +371,12 @@ fn read_size(value: &Value, at: &str, size: &mut [u32; 2], problems: &mut Proble
     }
 }
 
-fn read_output(value: &Value, at: &str, problems: &mut Problems) -> Option<OutputSpec> {
+pub(super) fn read_output(value: &Value, at: &str, problems: &mut Problems) -> Option<OutputSpec> {
     let known = &["format", "bit_depth", "quality"];
     let expected = "an object {\"format\", \"bit_depth\", \"quality\"}";
     let fields = Fields::read(value, at, known, &["aovs"], expected, problems)?;
     let mut output = OutputSpec::default();
-    set(&mut output.format, fields.word("format", FORMATS, &["apng", "gif", "mp4"], problems));
+    set(&mut output.format, fields.word("format", FORMATS, &[], problems));
     // A number that does not fit in a byte saturates; validation then reports it, with the values that are allowed.
     let byte = |whole: u32| u8::try_from(whole).unwrap_or(u8::MAX);
     set(&mut output.bit_depth, fields.whole("bit_depth", "8 or 16", problems).map(byte));

@@ -3,7 +3,8 @@
 //! `JobSpec::parse` turns JSON into a spec; every error names the field by JSON pointer, what was found, what was
 //! expected, and for an unknown field the nearest known one.
 
-use crate::job::{Priority, SpecOptions};
+use super::shader::ShaderSpec;
+use crate::job::{Priority, Progress, SpecOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 pub enum JobSpec {
     /// A path-traced picture of a glTF scene.
     Scene(SceneSpec),
+    /// What a compute shader draws.
+    Shader(ShaderSpec),
 }
 
 /// A content-addressed input: `sha256:` and 64 hex digits in JSON.
@@ -93,10 +96,11 @@ impl SceneSpec {
 }
 
 impl JobSpec {
-    /// `scene`: the word in JSON and SQL.
+    /// `scene` or `shader`: the word in JSON and SQL.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Scene(_) => "scene",
+            Self::Shader(_) => "shader",
         }
     }
 
@@ -104,6 +108,7 @@ impl JobSpec {
     pub fn options(&self) -> &SpecOptions {
         match self {
             Self::Scene(spec) => &spec.options,
+            Self::Shader(spec) => &spec.options,
         }
     }
 
@@ -111,6 +116,7 @@ impl JobSpec {
     pub fn options_mut(&mut self) -> &mut SpecOptions {
         match self {
             Self::Scene(spec) => &mut spec.options,
+            Self::Shader(spec) => &mut spec.options,
         }
     }
 
@@ -131,14 +137,35 @@ impl JobSpec {
 
     /// Every asset that the job reads, each once, in the order of the document.
     pub fn assets(&self) -> Vec<AssetRef> {
-        let Self::Scene(spec) = self;
-        let mut assets = vec![spec.scene.asset.clone()];
-        if let EnvironmentSpec::Asset(picture) = &spec.environment
-            && !assets.contains(&picture.asset)
-        {
-            assets.push(picture.asset.clone());
+        let mut assets = Vec::new();
+        for (_, asset) in self.asset_places() {
+            if !assets.contains(asset) {
+                assets.push(asset.clone());
+            }
         }
         assets
+    }
+
+    /// Every place of the document that names an asset, by JSON pointer, in the order of the document.
+    pub fn asset_places(&self) -> Vec<(String, &AssetRef)> {
+        match self {
+            Self::Scene(spec) => {
+                let mut places = vec![("/scene/asset".to_owned(), &spec.scene.asset)];
+                if let EnvironmentSpec::Asset(picture) = &spec.environment {
+                    places.push(("/environment/asset".to_owned(), &picture.asset));
+                }
+                places
+            }
+            Self::Shader(spec) => spec.channel_assets(),
+        }
+    }
+
+    /// Progress before anything has happened: all that the document itself says.
+    pub fn progress_at_start(&self) -> Progress {
+        match self {
+            Self::Scene(spec) => Progress { samples_total: spec.samples, frames_total: 1, ..Progress::default() },
+            Self::Shader(spec) => Progress { frames_total: spec.frames.count(), ..Progress::default() },
+        }
     }
 
     /// The document with every field spelled out, in a fixed order: equal specs give equal text.
@@ -172,7 +199,7 @@ impl AssetRef {
     }
 }
 
-fn default_size() -> [u32; 2] {
+pub(super) fn default_size() -> [u32; 2] {
     [1024, 768]
 }
 fn default_samples() -> u32 {
@@ -438,7 +465,7 @@ pub enum Format {
     Png,
     /// 8 bits, no alpha.
     Jpeg,
-    /// Lossless.
+    /// Lossless; a still, or an animation of several frames.
     Webp,
     /// 32-bit float, scene-linear, no tone map.
     Exr,
@@ -459,6 +486,11 @@ impl Format {
             Self::Png | Self::Jpeg | Self::Exr => false,
         }
     }
+
+    /// True for formats that are animations even with one frame.
+    pub fn is_animation_only(self) -> bool {
+        matches!(self, Self::Apng | Self::Gif | Self::Mp4)
+    }
 }
 
 /// File format and its options.
@@ -471,7 +503,7 @@ pub struct OutputSpec {
     /// 8 or 16 (PNG only).
     #[serde(default = "eight")]
     pub bit_depth: u8,
-    /// 1 to 100 (JPEG only).
+    /// 1 to 100 (JPEG and MP4).
     #[serde(default = "ninety")]
     pub quality: u8,
 }

@@ -45,6 +45,10 @@ impl JobSpec {
     pub fn tasks(&self) -> Vec<TaskPlan> {
         match self {
             Self::Scene(spec) => scene_tasks(spec),
+            // Frame k needs what the frames before it left behind, so that one task makes them all.
+            Self::Shader(spec) => {
+                vec![TaskPlan { first_frame: spec.frames.start, last_frame: spec.frames.end, kind: TaskKind::Frames }]
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::options;
 use super::problem::{Problems, SpecError, SpecProblemKind as Kind, cut};
 use super::spec::*;
+use super::validate_shader;
 use crate::limits::*;
 use glam::DVec3;
 
@@ -24,6 +25,7 @@ impl JobSpec {
 pub(super) fn job(spec: &JobSpec, problems: &mut Problems) {
     match spec {
         JobSpec::Scene(spec) => scene(spec, problems),
+        JobSpec::Shader(spec) => validate_shader::shader(spec, problems),
     }
     options::validate(spec.options(), problems);
 }
@@ -61,7 +63,7 @@ fn scene(spec: &SceneSpec, problems: &mut Problems) {
     output(&spec.output, spec.background, problems);
 }
 
-fn asset(AssetRef(text): &AssetRef, at: &str, problems: &mut Problems) {
+pub(super) fn asset(AssetRef(text): &AssetRef, at: &str, problems: &mut Problems) {
     let digits = text.strip_prefix("sha256:").unwrap_or("");
     if digits.len() != 64 || !digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
         let message = format!("found {:?}, expected \"sha256:\" and 64 hex digits in lower case", cut(text));
@@ -69,7 +71,7 @@ fn asset(AssetRef(text): &AssetRef, at: &str, problems: &mut Problems) {
     }
 }
 
-fn size(size: [u32; 2], problems: &mut Problems) {
+pub(super) fn size(size: [u32; 2], problems: &mut Problems) {
     let mut sides_fit = true;
     for (index, side) in size.into_iter().enumerate() {
         if side == 0 || side > IMAGE_SIDE_PIXELS_MAX {
@@ -149,6 +151,18 @@ fn environment(environment: &EnvironmentSpec, problems: &mut Problems) {
 }
 
 fn output(output: &OutputSpec, background: Background, problems: &mut Problems) {
+    output_numbers(output, problems);
+    if output.format.is_animation_only() {
+        let message = "the format is an animation, and the job has no frames; choose png, jpeg, webp or exr";
+        problems.add(Kind::Invalid, "/output/format", message);
+    }
+    if background == Background::Transparent && output.format == Format::Jpeg {
+        let message = "jpeg has no transparency; choose format \"png\", \"webp\" or \"exr\", or another background";
+        problems.add(Kind::Invalid, "/background", message);
+    }
+}
+
+pub(super) fn output_numbers(output: &OutputSpec, problems: &mut Problems) {
     if !matches!(output.bit_depth, 8 | 16) {
         problems.add(Kind::Invalid, "/output/bit_depth", format!("found {}, expected 8 or 16", output.bit_depth));
     } else if output.bit_depth == 16 && output.format != Format::Png {
@@ -160,10 +174,6 @@ fn output(output: &OutputSpec, background: Background, problems: &mut Problems) 
         let message = format!("found {}, expected a whole number from 1 to 100", output.quality);
         problems.add(Kind::Invalid, "/output/quality", message);
     }
-    if background == Background::Transparent && output.format == Format::Jpeg {
-        let message = "jpeg has no transparency; choose format \"png\", \"webp\" or \"exr\", or another background";
-        problems.add(Kind::Invalid, "/background", message);
-    }
 }
 
 fn finite(number: f32, at: &str, problems: &mut Problems) {
@@ -173,7 +183,7 @@ fn finite(number: f32, at: &str, problems: &mut Problems) {
 }
 
 /// Refuses NaN too.
-fn in_range(number: f32, min: f32, max: f32, at: &str, expected: &str, problems: &mut Problems) {
+pub(super) fn in_range(number: f32, min: f32, max: f32, at: &str, expected: &str, problems: &mut Problems) {
     if !(number >= min && number <= max) {
         problems.add(Kind::Invalid, at, format!("found {number}, expected {expected}"));
     }

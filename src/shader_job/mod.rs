@@ -18,7 +18,6 @@ pub mod preprocess;
 mod program;
 mod reflect;
 pub mod shadertoy;
-pub mod sidecar;
 pub mod source_map;
 pub mod static_caps;
 pub mod token_caps;

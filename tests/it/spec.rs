@@ -2,8 +2,8 @@
 
 use kiln::job::spec::*;
 use kiln::job::{
-    AttachedFiles, JobSpec, OPTIONS, OptionValue, Priority, SceneSpec, SpecError, SpecOptions, SpecProblemKind,
-    Webhook, WebhookEvent, WebhookSecret,
+    AttachedFiles, JobSpec, OPTIONS, OptionKinds, OptionValue, Priority, SceneSpec, SpecError, SpecOptions,
+    SpecProblemKind, Webhook, WebhookEvent, WebhookSecret,
 };
 use kiln::limits::*;
 use proptest::prelude::*;
@@ -24,8 +24,15 @@ fn document(fields: Value) -> Value {
     document
 }
 
+fn scene_of(spec: JobSpec) -> SceneSpec {
+    match spec {
+        JobSpec::Scene(spec) => spec,
+        other => panic!("found {other:?}, expected a scene"),
+    }
+}
+
 fn parse(fields: Value) -> Result<SceneSpec, SpecError> {
-    JobSpec::parse(document(fields).to_string().as_bytes()).map(|JobSpec::Scene(spec)| spec)
+    JobSpec::parse(document(fields).to_string().as_bytes()).map(scene_of)
 }
 
 /// The one problem of a document with these fields.
@@ -206,9 +213,7 @@ fn what_this_version_lacks_is_told_apart_from_what_is_unknown() {
         refused(json!({ field: 1 }), &format!("/{field}"), Invalid, &["this version of Kiln does not support", field]);
     }
     refused(json!({"output": {"aovs": []}}), "/output/aovs", Invalid, &["does not support"]);
-    refused(json!({"output": {"format": "mp4"}}), "/output/format", Invalid, &["does not support", "mp4"]);
     refused(json!({"tone_map": "agx"}), "/tone_map", Invalid, &["does not support", "agx"]);
-    refused(json!({"kind": "shader"}), "/kind", Invalid, &["does not support", "shader"]);
     refused(json!({"kind": "movie"}), "/kind", Invalid, &["\"movie\"", "\"scene\""]);
 }
 
@@ -252,8 +257,8 @@ fn options_that_make_no_sense_name_their_field() {
 
 #[test]
 fn attached_files_stand_in_for_assets() {
-    let files = AttachedFiles { scene: Some(asset()), environment: Some(asset()) };
-    let JobSpec::Scene(spec) = JobSpec::parse_with_files(b"{\"environment\": {\"intensity\": 3}}", &files).unwrap();
+    let files = AttachedFiles { environment: Some(asset()), ..AttachedFiles::of_scene(asset()) };
+    let spec = scene_of(JobSpec::parse_with_files(b"{\"environment\": {\"intensity\": 3}}", &files).unwrap());
     assert_eq!(spec.scene.asset, asset());
     assert_eq!(
         spec.environment,
@@ -281,7 +286,7 @@ fn query_options_make_the_same_spec_as_the_document() {
         ("label.order", "4711"),
         ("priority", "interactive"),
     ];
-    let JobSpec::Scene(by_query) = JobSpec::from_query(pairs, asset()).unwrap();
+    let by_query = scene_of(JobSpec::from_query(pairs, asset()).unwrap());
     let by_document = parse(json!({
         "size": [640, 768], "samples": 16, "camera": {"orbit": {"azimuth_deg": 35, "zoom": 1.5}},
         "environment": {"preset": "studio", "intensity": 2}, "background": "#ff8000",
@@ -297,14 +302,14 @@ fn query_options_make_the_same_spec_as_the_document() {
         ("webhook_events", "started,ended"),
         ("reuse", "false"),
     ];
-    let JobSpec::Scene(by_query) = JobSpec::from_query(deadlines, asset()).unwrap();
+    let by_query = scene_of(JobSpec::from_query(deadlines, asset()).unwrap());
     let by_document = parse(json!({
         "start_before": "2030-01-01T00:00:00Z", "finish_before": "2030-01-01T00:00:00.000Z", "reuse": false,
         "webhook": {"url": "https://example.com/hook?x=1", "events": ["ended", "started"]}
     }))
     .unwrap();
     assert_eq!(by_query, by_document);
-    let JobSpec::Scene(by_name) = JobSpec::from_query([("camera", "Top"), ("time_s", "1")], asset()).unwrap();
+    let by_name = scene_of(JobSpec::from_query([("camera", "Top"), ("time_s", "1")], asset()).unwrap());
     assert_eq!(by_name.camera, Some(CameraSpec::Gltf { gltf: NameOrIndex::Name("Top".into()) }));
 }
 
@@ -318,7 +323,8 @@ fn problems_of_query_options_name_the_option() {
         (("sampels", "1"), "?sampels", "did you mean \"samples\""),
         (("zoom", "nan"), "?zoom", "a number"),
         (("zoom", "0"), "?zoom", "above 0"),
-        (("format", "gif"), "?format", "does not support"),
+        (("format", "gif"), "?format", "no frames"),
+        (("frame", "1"), "?frame", "is for shaders"),
         (("label.", "x"), "?label.", "empty"),
         (("position", "1,2"), "?position", "X,Y,Z"),
         (("position", "1,2,3"), "?target", "missing"),
@@ -342,10 +348,17 @@ fn problems_of_query_options_name_the_option() {
 #[test]
 fn every_option_of_the_table_is_read_and_every_word_of_it_is_accepted() {
     for option in OPTIONS {
+        let shader = option.kinds == OptionKinds::Shader;
+        let files = if shader { AttachedFiles::of_shader("x".into()) } else { AttachedFiles::of_scene(asset()) };
+        let default = JobSpec::from_options([("", ""); 0], &files).unwrap();
         let texts: Vec<String> = match option.value {
-            OptionValue::Word => option.words().into_iter().map(str::to_owned).collect(),
+            OptionValue::Word => {
+                let moving = |word: &&str| !shader && ["apng", "gif", "mp4"].contains(word);
+                option.words().into_iter().filter(|word| !moving(word)).map(str::to_owned).collect()
+            }
             OptionValue::Words => vec!["started".into(), option.words().join(",")],
-            OptionValue::Flag => vec!["false".into()],
+            OptionValue::Flag if option.name == "reuse" => vec!["false".into()],
+            OptionValue::Flag => vec!["true".into()],
             OptionValue::Text if option.name == "webhook_url" => vec!["http://example.com/".into()],
             OptionValue::Text => vec!["2030-01-01T00:00:00Z".into()],
             OptionValue::Whole if option.name == "bit_depth" => vec!["16".into()],
@@ -367,9 +380,15 @@ fn every_option_of_the_table_is_read_and_every_word_of_it_is_accepted() {
             if option.name == "webhook_events" {
                 pairs.push(("webhook_url", "http://example.com/"));
             }
-            let spec = JobSpec::from_query(pairs, asset()).unwrap_or_else(|error| panic!("{}: {error}", option.name));
-            let default = ["normal", "png", "studio", "neutral"].contains(&text.as_str());
-            assert_eq!(spec == JobSpec::Scene(SceneSpec::new(asset())), default, "{} has no effect", option.name);
+            if option.name == "float32" {
+                pairs.push(("dialect", "compute_toys"));
+            }
+            if option.name == "start" {
+                pairs.push(("end", "7"));
+            }
+            let spec = JobSpec::from_options(pairs, &files).unwrap_or_else(|error| panic!("{}: {error}", option.name));
+            let is_default = ["normal", "png", "studio", "neutral", "kiln"].contains(&text.as_str());
+            assert_eq!(spec == default, is_default, "{} has no effect", option.name);
         }
     }
 }

@@ -96,7 +96,7 @@ fn new_job(spec: JobSpec) -> NewJob {
 
 /// The spec of a job that carries a label, which also tells it from other specs.
 fn labelled(key: &str, value: &str) -> JobSpec {
-    let JobSpec::Scene(mut scene) = spec(Priority::Normal);
+    let JobSpec::Scene(mut scene) = spec(Priority::Normal) else { panic!("expected a scene") };
     scene.options.labels.insert(key.into(), value.into());
     JobSpec::Scene(scene)
 }

@@ -140,7 +140,7 @@ pub(super) async fn claim(tx: &mut Tx, worker: String, lease_ms: i64) -> Result<
     for _ in 0..CORRUPT_JOBS_FAILED_MAX {
         // A `run_at_ms` beyond the longest delay was written before the clock went backwards.
         let row = sqlx::query(
-            "SELECT job.seq, job.id, job.spec, task.idx, task.priority, task.attempt, task.deaths, task.fence
+            "SELECT job.seq, job.id, job.client, job.spec, task.idx, task.priority, task.attempt, task.deaths, task.fence
              FROM task JOIN job ON job.seq = task.job_seq
              WHERE task.state = 'queued' AND (task.run_at_ms <= ?1 OR task.run_at_ms > ?2)
              ORDER BY task.priority, task.job_seq, task.idx LIMIT 1",
@@ -171,6 +171,7 @@ fn claim_of(row: &SqliteRow) -> Result<Claim, StoreError> {
     let text = row.try_get::<Option<&str>, _>("spec").map_err(|error| StoreError::Corrupt(error.to_string()))?;
     Ok(Claim {
         job: read::id_of(row)?,
+        client: row.try_get("client").map_err(failure)?,
         task: row.try_get("idx").map_err(failure)?,
         attempt: row.try_get::<u32, _>("attempt").map_err(failure)? + 1,
         fence: row.try_get::<i64, _>("fence").map_err(failure)? + 1,

@@ -64,6 +64,7 @@ fn reply() -> impl Strategy<Value = Reply> {
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (task(), ".{0,200}", "[a-z/]{1,40}").prop_map(|(task, spec_json, dir)| Command::Run(RunTask {
+            client: dir.clone(),
             task,
             spec_json,
             assets: vec![("sha256:00".into(), dir.clone().into())],

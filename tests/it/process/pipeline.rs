@@ -34,6 +34,7 @@ impl Stage {
         let spec = serde_json::json!({"kind": "scene", "scene": {"asset": "a"}, "size": [16, 16], "samples": samples});
         let assets = vec![("a".into(), scene)];
         self.pipeline.run(RunTask {
+            client: "local".into(),
             task,
             spec_json: spec.to_string(),
             assets,

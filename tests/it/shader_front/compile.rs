@@ -1,10 +1,11 @@
 //! What a text becomes: bindings, dispatches, sizes, and errors in the user's own lines.
 
 use super::{SIZE, compiled, program, refusal};
+use kiln::job::sidecar::Sidecar;
 use kiln::job::{Failure, FailureReason};
 use kiln::shader_job::{
     Allowed, BindingKind, Dialect, DispatchRequest, Filter, FrameInputs, OutputColor, ShaderSource, Stage,
-    StorageTarget, TexelFormat, TextureSource, compile, sidecar::Sidecar,
+    StorageTarget, TexelFormat, TextureSource, compile,
 };
 
 const TOY: Dialect = Dialect::ComputeToys;

@@ -627,7 +627,8 @@ pub async fn unknown_ids_are_answered_and_not_invented(bench: Bench) {
     assert!(store.output_blob(id, "image.png").await.unwrap().is_none());
     assert!(matches!(store.log(id, "x".into()).await, Err(StoreError::NoJob(unknown)) if unknown == id));
     let spec = spec(Priority::Normal);
-    let claim = Claim { job: id, task: 0, attempt: 1, fence: 1, spec, priority: Priority::Normal, deaths: 0 };
+    let client = "local".into();
+    let claim = Claim { job: id, client, task: 0, attempt: 1, fence: 1, spec, priority: Priority::Normal, deaths: 0 };
     assert!(matches!(store.commit(&claim, AttemptEnd::Cancelled).await.unwrap(), Committed::Stale));
     assert_eq!(store.heartbeat(&claim, Progress::default(), LEASE_MS).await.unwrap(), LeaseState::Lost);
 }
