@@ -5,6 +5,8 @@ use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=shaders");
+    // The migrations are read by a macro, which cargo does not know of.
+    println!("cargo:rerun-if-changed=src/store/migrations");
     let out_dir = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
     let mut kernels: Vec<String> = std::fs::read_dir("shaders")
         .expect("the folder shaders/ lies beside Cargo.toml")

@@ -94,6 +94,28 @@ pub const EVENT_COMMENT_SECONDS: u64 = 15;
 pub const PROGRESS_EVENT_MS_MIN: u64 = 250;
 /// Jobs that may be queued at once, over all clients.
 pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
+/// Estimated GPU seconds of one job, beyond which an estimate is taken for a mistake.
+pub const JOB_COST_SECONDS_MAX: f64 = 10_000_000.0;
+/// Milliseconds that the normal class may be passed over for interactive jobs before one of its tasks goes first.
+pub const AGEING_NORMAL_MS: i64 = 120_000;
+/// Milliseconds that the batch class may be passed over for better ones before one of its tasks goes first.
+pub const AGEING_BATCH_MS: i64 = 300_000;
+/// Tasks at the head of the queue among which one is preferred whose scene is on the GPU already.
+pub const RESIDENT_WINDOW_TASKS: usize = 8;
+/// Times that other tasks may be preferred to the one at the head.
+pub const RESIDENT_PASSES_MAX: u32 = 4;
+/// Clients in one overview of the queue.
+pub const QUEUE_CLIENTS_MAX: u32 = 1_000;
+/// Milliseconds that the clock must go back in one step to be noticed.
+pub const CLOCK_BACK_MS_MIN: i64 = 1_000;
+/// Milliseconds that a webhook's message is tried for.
+pub const WEBHOOK_GIVE_UP_MS: i64 = 24 * 3_600_000;
+/// Messages of the outbox that are read at once.
+pub const WEBHOOK_DELIVERIES_MAX: u32 = 256;
+/// Jobs that one call of the store's purge goes through.
+pub const PURGE_JOBS_MAX: u32 = 200;
+/// Ids of purged jobs that are remembered.
+pub const TOMBSTONES_MAX: u32 = 1_000_000;
 /// Operations waiting for the store's writer.
 pub const STORE_OPERATIONS_QUEUED_MAX: usize = 4096;
 /// Operations committed in one transaction of the store's writer.
@@ -145,7 +167,7 @@ pub const HUB_PREVIEWS_QUEUED_MAX: usize = 8;
 /// Milliseconds that a preview is waited for.
 pub const PREVIEW_WAIT_MS: u64 = 2_000;
 /// Tasks in the GPU process at once: on the device, before it and behind it.
-pub const GPU_PROCESS_TASKS_MAX: usize = 4;
+pub const GPU_PROCESS_TASKS_MAX: usize = 8;
 /// Tasks in the GPU process that still need the device: one on it, one being loaded for it.
 pub const GPU_PROCESS_TASKS_AHEAD_MAX: usize = 2;
 /// Threads of the GPU process that load scenes.

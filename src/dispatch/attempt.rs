@@ -356,6 +356,7 @@ impl Attempt {
             AttemptEnd::Cancelled => "cancelled",
             AttemptEnd::Failed(_) => "failed",
             AttemptEnd::Released => "released",
+            AttemptEnd::Preempted { .. } => "preempted",
         };
         let mut wait_ms = COMMIT_RETRY_MS.0;
         loop {

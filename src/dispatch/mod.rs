@@ -20,9 +20,9 @@ pub use recovery::recover;
 use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, Reply, TaskKey};
 use crate::gpu_process::supervisor::{self, GpuEvent};
-use crate::job::{Claim, Progress};
+use crate::job::{Claim, Priority, Progress};
 use crate::limits::*;
-use crate::store::JobStore;
+use crate::store::{ClaimWant, JobStore};
 use attempt::{Attempt, Message};
 use hub::Hub;
 use std::collections::HashMap;
@@ -64,7 +64,7 @@ pub async fn run(context: Arc<Context>, mut gpu: mpsc::Receiver<GpuEvent>, shutd
                 None => break,
             },
             Some(ended) = dispatcher.attempts.join_next_with_id() => dispatcher.on_attempt_ended(ended),
-            () = notified, if dispatcher.may_claim() => {}
+            () = notified, if dispatcher.wanted().is_some() => {}
             () = tokio::time::sleep(poll) => {}
             () = shutdown.cancelled() => break,
         }
@@ -92,6 +92,8 @@ struct Held {
     started: bool,
     /// It still needs the device.
     ahead: bool,
+    /// The class that it runs as.
+    priority: Priority,
 }
 
 impl Dispatcher {
@@ -100,16 +102,33 @@ impl Dispatcher {
         Self { context, shutdown, attempts, held, commands: None, rescued: Instant::now() }
     }
 
-    fn may_claim(&self) -> bool {
-        self.commands.is_some()
-            && self.held.len() < GPU_PROCESS_TASKS_MAX
-            && self.held.values().filter(|held| held.ahead).count() < GPU_PROCESS_TASKS_AHEAD_MAX
-            && !self.held.values().any(|held| held.alone)
+    /// What may be claimed now; `None`: nothing.
+    ///
+    /// Each class sees the tasks of its own and of better ones before the device, and not those of lower ones, which it puts aside:
+    /// an interactive task does not wait because two batch tasks are here already.
+    fn wanted(&self) -> Option<ClaimWant> {
+        if self.commands.is_none()
+            || self.held.len() >= GPU_PROCESS_TASKS_MAX
+            || self.held.values().any(|held| held.alone)
+        {
+            return None;
+        }
+        let full_for = |class: Priority| {
+            let ahead = self.held.values().filter(|held| held.ahead && held.priority <= class).count();
+            ahead >= GPU_PROCESS_TASKS_AHEAD_MAX
+        };
+        let better_than = match () {
+            () if !full_for(Priority::Batch) => None,
+            () if !full_for(Priority::Normal) => Some(Priority::Batch),
+            () if !full_for(Priority::Interactive) => Some(Priority::Normal),
+            () => return None,
+        };
+        Some(ClaimWant { better_than, resident: Vec::new() })
     }
 
     async fn claim_while_free(&mut self) {
-        while self.may_claim() {
-            match self.context.store.claim(&self.context.worker, LEASE_MS).await {
+        while let Some(want) = self.wanted() {
+            match self.context.store.claim(&self.context.worker, LEASE_MS, &want).await {
                 Ok(Some(claim)) => self.begin(claim),
                 Ok(None) => return,
                 Err(error) => {
@@ -138,11 +157,12 @@ impl Dispatcher {
         let key = TaskKey { job: claim.job, fence: claim.fence };
         let (messages, inbox) = mpsc::channel(ATTEMPT_MESSAGES_QUEUED_MAX);
         let alone = claim.deaths > 0;
-        let Claim { job, attempt, fence, deaths, .. } = &claim;
+        let Claim { job, attempt, fence, deaths, priority, .. } = &claim;
+        let priority = *priority;
         tracing::info!(job.id = %job, attempt, fence, deaths, "claimed a task");
         let attempt = Attempt::new(Arc::clone(&self.context), claim, inbox, self.shutdown.clone());
         let attempt = self.attempts.spawn(attempt.run()).id();
-        self.held.insert(key, Held { attempt, messages, alone, started: false, ahead: true });
+        self.held.insert(key, Held { attempt, messages, alone, started: false, ahead: true, priority });
         self.start_what_may();
     }
 

@@ -56,7 +56,7 @@ async fn accept(
     let wait = prefer::wait(headers, app.limits.wait_seconds_max);
     let spec = submit::read(app, headers, query, body).await?;
     let idempotency = key.as_ref().map(|key| (key.key.clone(), idempotency::request_hash(&spec)));
-    let submitted = app.store.submit(NewJob { id, client: CLIENT.to_owned(), spec, idempotency }).await?;
+    let submitted = app.store.submit(NewJob { idempotency, ..NewJob::new(id, CLIENT, spec) }).await?;
     let (job, created) = match submitted {
         Submitted::Created(job) => (job, true),
         Submitted::Existing(job) => (job, false),

@@ -63,9 +63,11 @@ impl JobState {
         use JobState::*;
         matches!(
             (self, next),
-            (Queued, Running | Cancelled | Expired | Failed)
+            // A queued job succeeds at once where another one with the same content answers for it.
+            (Queued, Running | Succeeded | Cancelled | Expired | Failed)
                 | (Running, Queued | Succeeded | Failed | Cancelled)
-                | (Failed | Cancelled | Expired, Queued)
+                // A retry; a success becomes queued again where more samples are asked for.
+                | (Succeeded | Failed | Cancelled | Expired, Queued)
         )
     }
 
@@ -243,7 +245,7 @@ pub struct Job {
     pub priority: Priority,
     /// See [`JobState`].
     pub state: JobState,
-    /// Attempts begun; 0 before the first.
+    /// Attempts begun, of the task that needed most; 0 before the first.
     pub attempt: u32,
     /// A client asked for cancellation, and the GPU is not free of it yet.
     pub cancel_requested: bool,
@@ -263,6 +265,21 @@ pub struct Job {
     pub error: Option<Failure>,
     /// The renderer's report on a finished job: extensions, triangles, rays, NaN count, adapter, driver.
     pub report: Option<serde_json::Value>,
+    /// Its outputs are those of another job with the same content, which was not rendered again.
+    pub cached: bool,
+    /// The queued or running job with the same content that it waits for.
+    pub follows: Option<JobId>,
+    /// How many of its tasks have succeeded.
+    pub tasks: TaskCounts,
+}
+
+/// The tasks of a job, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// At least 1.
+    pub total: u32,
+    /// Their outputs can be downloaded.
+    pub succeeded: u32,
 }
 
 /// A task that a worker holds: what it needs to run it, and what it must show to commit it.
@@ -274,16 +291,26 @@ pub struct Claim {
     pub client: String,
     /// Index of the task in the job; 0 for a still.
     pub task: u32,
+    /// The first frame that it makes, as the job document counts them; 0 for a still.
+    pub first_frame: u32,
+    /// The last one, itself included.
+    pub last_frame: u32,
+    /// See [`TaskKind`].
+    pub kind: TaskKind,
     /// This attempt's number, from 1.
     pub attempt: u32,
-    /// Rises with every claim of the task. A commit with another fence is refused.
+    /// Rises with every claim of a task of the job, so that it names this attempt within the job. A commit with another fence is
+    /// refused.
     pub fence: i64,
     /// What to render.
     pub spec: JobSpec,
-    /// Class in the queue.
+    /// The class that it runs as: the job's, or a better one that ageing lifts it to, so that it is not put aside at once for what
+    /// it was let in before.
     pub priority: Priority,
     /// GPU processes that died while they held this task.
     pub deaths: u32,
+    /// Blob key of the checkpoint that an earlier attempt left.
+    pub checkpoint: Option<String>,
 }
 
 /// Something that happened to a job. `seq` rises by one per job and survives restarts.

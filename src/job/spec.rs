@@ -168,6 +168,14 @@ impl JobSpec {
         }
     }
 
+    /// The same scene job with more samples per pixel; `None` where it is none, or has that many already.
+    pub fn with_more_samples(&self, samples: u32) -> Option<Self> {
+        match self {
+            Self::Scene(spec) if samples > spec.samples => Some(Self::Scene(SceneSpec { samples, ..spec.clone() })),
+            _ => None,
+        }
+    }
+
     /// The document with every field spelled out, in a fixed order: equal specs give equal text.
     pub fn canonical_json(&self) -> String {
         serde_json::to_string(self).expect("a spec has string keys only and finite numbers")

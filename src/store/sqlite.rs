@@ -7,15 +7,21 @@
 //! It knows nothing of HTTP, of the GPU, or of what a job's spec says.
 
 mod attempts;
+mod ends;
 mod open;
 mod operations;
+mod order;
+mod outbox;
 mod read;
+mod retention;
+mod submit;
 mod writer;
 
 use crate::job::*;
 use crate::store::*;
 use async_trait::async_trait;
-use sqlx::sqlite::{Sqlite, SqlitePool};
+use sqlx::Row;
+use sqlx::sqlite::{Sqlite, SqlitePool, SqliteRow};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,6 +64,7 @@ pub struct SqliteOptions {
 pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
+    clock: Clock,
 }
 
 impl SqliteStore {
@@ -72,8 +79,9 @@ impl SqliteStore {
 
     /// The same with options.
     pub async fn open_with(data_dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let clock = options.clock.clone();
         let (writer, readers) = open::open(data_dir, options).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, clock })
     }
 
     /// Commits what was asked for, then closes the file and releases the folder. Later calls fail. A store that is dropped
@@ -91,7 +99,27 @@ impl SqliteStore {
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn submit(&self, job: NewJob) -> Result<Submitted, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::submit(tx, job))).await
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::submit(tx, job))).await
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::cancel(tx, id))).await
+    }
+
+    async fn retry(&self, id: JobId) -> Result<Option<Result<Job, Job>>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::retry(tx, id))).await
+    }
+
+    async fn patch(&self, id: JobId, patch: JobPatch) -> Result<Option<Result<Job, Job>>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::patch(tx, id, patch))).await
+    }
+
+    async fn extend(&self, id: JobId, extension: Extension) -> Result<Option<Result<Job, Job>>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::extend(tx, id, extension))).await
+    }
+
+    async fn delete(&self, id: JobId) -> Result<Option<Result<Vec<String>, Job>>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::delete(tx, id))).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
@@ -103,33 +131,50 @@ impl JobStore for SqliteStore {
     }
 
     async fn position(&self, id: JobId) -> Result<u64, StoreError> {
-        read::position(&mut *self.reader().await?, id).await
+        order::position(&mut *self.reader().await?, id).await
+    }
+
+    async fn ahead(&self, id: JobId) -> Result<Option<Ahead>, StoreError> {
+        order::ahead(&mut *self.reader().await?, id).await
+    }
+
+    async fn ahead_of_all(&self, ids: &[JobId]) -> Result<Vec<Option<Ahead>>, StoreError> {
+        order::ahead_of_all(&mut *self.reader().await?, ids).await
     }
 
     async fn counts(&self) -> Result<(u64, u64), StoreError> {
         read::counts(&mut *self.reader().await?).await
     }
 
-    async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::cancel(tx, id))).await
+    async fn queue(&self) -> Result<QueueOverview, StoreError> {
+        read::queue(&mut *self.reader().await?).await
     }
 
-    async fn retry(&self, id: JobId) -> Result<Option<Result<Job, Job>>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::retry(tx, id))).await
+    async fn events(&self, id: JobId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        read::events(&mut *self.reader().await?, id, after, limit).await
     }
 
-    async fn delete(&self, id: JobId) -> Result<Option<Result<Vec<String>, Job>>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::delete(tx, id))).await
+    async fn output_blob(&self, id: JobId, name: &str) -> Result<Option<(Output, String)>, StoreError> {
+        read::output_blob(&mut *self.reader().await?, id, name).await
     }
 
-    async fn claim(&self, worker: &str, lease_ms: i64) -> Result<Option<Claim>, StoreError> {
-        let worker = worker.to_owned();
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::claim(tx, worker, lease_ms))).await
+    async fn purged(&self, id: JobId) -> Result<bool, StoreError> {
+        retention::purged(&mut *self.reader().await?, id).await
+    }
+
+    async fn claim(&self, worker: &str, lease_ms: i64, want: &ClaimWant) -> Result<Option<Claim>, StoreError> {
+        let (worker, want) = (worker.to_owned(), want.clone());
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::claim(tx, worker, lease_ms, want))).await
     }
 
     async fn heartbeat(&self, claim: &Claim, progress: Progress, lease_ms: i64) -> Result<LeaseState, StoreError> {
         let claim = claim.clone();
         self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::heartbeat(tx, claim, progress, lease_ms))).await
+    }
+
+    async fn checkpoint(&self, claim: &Claim, key: &str, bytes: u64) -> Result<Checkpointed, StoreError> {
+        let (claim, key) = (claim.clone(), key.to_owned());
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::checkpoint(tx, claim, key, bytes))).await
     }
 
     async fn commit(&self, claim: &Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
@@ -141,33 +186,81 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::rescue(tx, all))).await
     }
 
+    async fn expire_due(&self) -> Result<Vec<JobId>, StoreError> {
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(operations::expire_due(tx))).await
+    }
+
     async fn log(&self, id: JobId, message: String) -> Result<Event, StoreError> {
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::log(tx, id, message))).await
     }
 
-    async fn events(&self, id: JobId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        read::events(&mut *self.reader().await?, id, after, limit).await
+    async fn queue_mode(&self) -> Result<QueueMode, StoreError> {
+        order::mode(&mut *self.reader().await?).await
     }
 
-    async fn output_blob(&self, id: JobId, name: &str) -> Result<Option<(Output, String)>, StoreError> {
-        read::output_blob(&mut *self.reader().await?, id, name).await
+    async fn set_queue_mode(&self, mode: QueueMode) -> Result<(), StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::set_queue_mode(tx, mode))).await
+    }
+
+    async fn set_client_limits(&self, client: &str, limits: ClientLimits) -> Result<(), StoreError> {
+        let client = client.to_owned();
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::set_client_limits(tx, client, limits))).await
+    }
+
+    async fn model(&self, key: &str) -> Result<Option<String>, StoreError> {
+        read::model(&mut *self.reader().await?, key).await
+    }
+
+    async fn put_model(&self, key: &str, json: String) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::put_model(tx, key, json))).await
     }
 
     async fn put_asset(&self, sha256: &str, bytes: u64) -> Result<(), StoreError> {
         let sha256 = sha256.to_owned();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::put_asset(tx, sha256, bytes))).await
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::put_asset(tx, sha256, bytes))).await
     }
 
     async fn asset(&self, sha256: &str) -> Result<Option<u64>, StoreError> {
         read::asset(&mut *self.reader().await?, sha256).await
     }
 
+    async fn unreferenced_assets(&self, unused_ms: i64, limit: u32) -> Result<Vec<(String, u64)>, StoreError> {
+        retention::unreferenced_assets(&mut *self.reader().await?, self.now_ms(), unused_ms, limit).await
+    }
+
+    async fn delete_asset(&self, sha256: &str, unused_ms: i64) -> Result<bool, StoreError> {
+        let sha256 = sha256.to_owned();
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::delete_asset(tx, sha256, unused_ms))).await
+    }
+
     async fn blob_keys(&self) -> Result<Vec<String>, StoreError> {
-        read::blob_keys(&mut *self.reader().await?).await
+        retention::blob_keys(&mut *self.reader().await?).await
+    }
+
+    async fn purge(&self, retention: &Retention) -> Result<Purged, StoreError> {
+        let retention = *retention;
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::purge(tx, retention))).await
+    }
+
+    async fn deliveries_due(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        outbox::due(&mut *self.reader().await?, self.now_ms(), limit).await
+    }
+
+    async fn delivery_done(&self, id: i64) -> Result<bool, StoreError> {
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(outbox::done(tx, id))).await
+    }
+
+    async fn delivery_retry(&self, id: i64, run_at_ms: TimeMs) -> Result<bool, StoreError> {
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(outbox::retry(tx, id, run_at_ms))).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         read::counts(&mut *self.reader().await?).await.map(drop)
+    }
+
+    fn now_ms(&self) -> TimeMs {
+        self.clock.wall_ms()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<(JobId, Event)> {
@@ -188,6 +281,7 @@ fn failure(error: sqlx::Error) -> StoreError {
             // Extended result codes hold the primary one in their low byte (sqlite.org/rescode.html).
             let code = database.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0);
             match code & 0xff {
+                5 | 6 => StoreError::Busy,
                 8 => StoreError::ReadOnly("of the store".into()),
                 11 | 26 => StoreError::Corrupt(database.message().to_owned()),
                 13 => StoreError::Full("the store cannot grow; free some space or delete finished jobs".into()),
@@ -197,4 +291,17 @@ fn failure(error: sqlx::Error) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Corrupt(error.to_string()),
         _ => StoreError::Other(error.to_string()),
     }
+}
+
+/// A column of a row.
+fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(column).map_err(failure)
+}
+
+/// What is kept as JSON.
+fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Other(error.to_string()))
 }

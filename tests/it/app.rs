@@ -11,7 +11,7 @@ use kiln::http::problem::{Kind, PROBLEM_JSON};
 use kiln::http::{AppState, HttpLimits, serve_on};
 use kiln::job::{Claim, Failure, FailureDetail, FailureReason, JobId, Output};
 use kiln::store::sqlite::SqliteStore;
-use kiln::store::{AttemptEnd, Committed, JobStore, NewOutput};
+use kiln::store::{AttemptEnd, ClaimWant, Committed, JobStore, NewOutput};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl TestApp {
     /// Claims the next task as a worker does.
     pub async fn claim(&self) -> Claim {
         for _ in 0..600 {
-            if let Some(claim) = self.store.claim("fake", LEASE_MS).await.unwrap() {
+            if let Some(claim) = self.store.claim("fake", LEASE_MS, &ClaimWant::default()).await.unwrap() {
                 return claim;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -54,7 +54,7 @@ impl Bench {
     }
 
     async fn claim(&self) -> Option<Claim> {
-        self.store.claim("worker", LEASE_MS).await.unwrap()
+        self.store.claim("worker", LEASE_MS, &ClaimWant::default()).await.unwrap()
     }
 
     async fn job(&self, id: JobId) -> Job {
@@ -91,7 +91,7 @@ fn spec(priority: Priority) -> JobSpec {
 }
 
 fn new_job(spec: JobSpec) -> NewJob {
-    NewJob { id: JobId::now_v7(), client: "local".into(), spec, idempotency: None }
+    NewJob::new(JobId::now_v7(), "local", spec)
 }
 
 /// The spec of a job that carries a label, which also tells it from other specs.

@@ -1,144 +1,32 @@
-//! What clients change: submit, cancel, retry, delete, log lines, assets. Each runs inside the writer's transaction.
+//! What clients and operators change: cancel, retry, patch, extend, delete, log lines, the queue's mode, clients' bounds, cost
+//! models. Each runs inside the writer's transaction.
 
-use super::failure;
-use super::read;
-use super::writer::Tx;
+use super::ends::{self, end_job};
+use super::order;
+use super::submit::{self, client, has_room, known};
+use super::writer::{Statement, Tx};
+use super::{failure, get, read};
 use crate::job::*;
-use crate::limits::{ATTEMPTS_MAX, JOB_EVENTS_MAX, JOBS_QUEUED_MAX, LOG_MESSAGE_BYTES_MAX};
-use crate::store::{Cancelled, NewJob, StoreError, Submitted};
+use crate::limits::{ATTEMPTS_MAX, JOB_EVENTS_MAX, LOG_MESSAGE_BYTES_MAX};
+use crate::store::{Cancelled, ClientLimits, Extension, JobPatch, QueueMode, StoreError};
 use sqlx::Row;
-
-pub(super) async fn submit(tx: &mut Tx, new: NewJob) -> Result<Submitted, StoreError> {
-    let spec_hash = new.spec.canonical_hash();
-    if let Some(answer) = submitted_before(tx, &new, &spec_hash).await? {
-        return Ok(answer);
-    }
-    let queued = queued_with_room(tx).await?;
-    let client_id = client(tx, &new.client).await?;
-    let rank = read::priority_rank(new.spec.priority());
-    let position = if queued == 0 { 0 } else { read::depth(&mut tx.connection, rank).await? };
-    tx.created_ms_last = tx.created_ms_last.max(tx.now_ms);
-    let (key, request_hash) = new.idempotency.unzip();
-    let row = sqlx::query(
-        "INSERT INTO job (id, client_id, kind, priority, state, spec, spec_hash, idempotency_key, request_hash, created_ms)
-         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9) RETURNING seq",
-    )
-    .bind(new.id.as_bytes().as_slice())
-    .bind(client_id)
-    .bind(new.spec.kind())
-    .bind(rank)
-    .bind(new.spec.canonical_json())
-    .bind(spec_hash.as_slice())
-    .bind(key)
-    .bind(request_hash.map(|hash| hash.to_vec()))
-    .bind(tx.created_ms_last)
-    .fetch_one(&mut tx.connection)
-    .await
-    .map_err(failure)?;
-    let seq: i64 = row.try_get("seq").map_err(failure)?;
-    for (key, value) in new.spec.labels() {
-        sqlx::query("INSERT INTO label (job_seq, key, value) VALUES (?1, ?2, ?3)")
-            .bind(seq)
-            .bind(key)
-            .bind(value)
-            .execute(&mut tx.connection)
-            .await
-            .map_err(failure)?;
-    }
-    sqlx::query("INSERT INTO task (job_seq, idx, priority, state, attempts_max) VALUES (?1, 0, ?2, 'queued', ?3)")
-        .bind(seq)
-        .bind(rank)
-        .bind(ATTEMPTS_MAX)
-        .execute(&mut tx.connection)
-        .await
-        .map_err(failure)?;
-    tx.event(seq, new.id, EventKind::Queued { position }).await?;
-    tx.claimable(tx.now_ms);
-    Ok(Submitted::Created(known(tx, new.id).await?.1))
-}
-
-/// The answer where the id or the idempotency key is there already.
-async fn submitted_before(tx: &mut Tx, new: &NewJob, spec_hash: &[u8; 32]) -> Result<Option<Submitted>, StoreError> {
-    let by_id = sqlx::query(
-        "SELECT job.id, job.spec_hash = ?2 AND client.name = ?3 AS same
-         FROM job JOIN client ON client.id = job.client_id WHERE job.id = ?1",
-    )
-    .bind(new.id.as_bytes().as_slice())
-    .bind(spec_hash.as_slice())
-    .bind(&new.client)
-    .fetch_optional(&mut tx.connection)
-    .await
-    .map_err(failure)?;
-    let found = match (by_id, &new.idempotency) {
-        (Some(row), _) => Some(row),
-        (None, Some((key, request_hash))) => sqlx::query(
-            "SELECT job.id, job.request_hash = ?3 AS same FROM job JOIN client ON client.id = job.client_id
-             WHERE client.name = ?1 AND job.idempotency_key = ?2",
-        )
-        .bind(&new.client)
-        .bind(key)
-        .bind(request_hash.as_slice())
-        .fetch_optional(&mut tx.connection)
-        .await
-        .map_err(failure)?,
-        (None, None) => None,
-    };
-    let Some(row) = found else { return Ok(None) };
-    let id = read::id_of(&row)?;
-    if row.try_get("same").map_err(failure)? {
-        Ok(Some(Submitted::Existing(known(tx, id).await?.1)))
-    } else {
-        Ok(Some(Submitted::Conflict(id)))
-    }
-}
-
-/// Queued tasks, if there is room for one more.
-async fn queued_with_room(tx: &mut Tx) -> Result<u64, StoreError> {
-    let (queued, _) = read::counts(&mut tx.connection).await?;
-    if queued >= JOBS_QUEUED_MAX { Err(StoreError::QueueFull(queued)) } else { Ok(queued) }
-}
-
-/// The client's row; made when it is seen for the first time.
-async fn client(tx: &mut Tx, name: &str) -> Result<i64, StoreError> {
-    let found = sqlx::query("SELECT id FROM client WHERE name = ?1")
-        .bind(name)
-        .fetch_optional(&mut tx.connection)
-        .await
-        .map_err(failure)?;
-    let row = match found {
-        Some(row) => row,
-        None => sqlx::query("INSERT INTO client (name, created_ms) VALUES (?1, ?2) RETURNING id")
-            .bind(name)
-            .bind(tx.now_ms)
-            .fetch_one(&mut tx.connection)
-            .await
-            .map_err(failure)?,
-    };
-    row.try_get("id").map_err(failure)
-}
-
-/// A job that must be there, because this transaction has seen it.
-pub(super) async fn known(tx: &mut Tx, id: JobId) -> Result<(i64, Job), StoreError> {
-    let job = read::job(&mut tx.connection, id).await?;
-    job.ok_or_else(|| StoreError::Corrupt(format!("job {id} has lost its client or its task")))
-}
 
 pub(super) async fn cancel(tx: &mut Tx, id: JobId) -> Result<Option<Cancelled>, StoreError> {
     let Some((seq, job)) = read::job(&mut tx.connection, id).await? else { return Ok(None) };
     match job.state {
         JobState::Queued => {
-            change_queued(tx, seq, job.state, JobState::Cancelled).await?;
-            let ended = EventKind::Ended { state: JobState::Cancelled, reason: None };
-            tx.event(seq, id, ended).await?;
+            end_job(tx, seq, Some(id), JobState::Cancelled, None).await?;
             Ok(Some(Cancelled::Now(known(tx, id).await?.1)))
         }
         JobState::Running if job.cancel_requested => Ok(Some(Cancelled::Requested(job))),
         JobState::Running => {
-            sqlx::query("UPDATE job SET cancel_requested = 1 WHERE seq = ?1 AND state = 'running'")
-                .bind(seq)
-                .execute(&mut tx.connection)
-                .await
-                .map_err(failure)?;
+            tx.run(sqlx::query("UPDATE job SET cancel_requested = 1 WHERE seq = ?1 AND state = 'running'").bind(seq))
+                .await?;
+            // What no worker holds needs no worker to let go of it.
+            tx.run(
+                sqlx::query("UPDATE task SET state = 'cancelled' WHERE job_seq = ?1 AND state = 'queued'").bind(seq),
+            )
+            .await?;
             tx.event(seq, id, EventKind::Cancelling).await?;
             Ok(Some(Cancelled::Requested(known(tx, id).await?.1)))
         }
@@ -148,82 +36,155 @@ pub(super) async fn cancel(tx: &mut Tx, id: JobId) -> Result<Option<Cancelled>, 
     }
 }
 
-/// Ends a job that no worker holds.
-async fn change_queued(tx: &mut Tx, seq: i64, from: JobState, to: JobState) -> Result<(), StoreError> {
-    assert!(from.may_become(to) && to.is_terminal(), "{from:?} → {to:?} is no transition of a job that ends");
-    sqlx::query("UPDATE task SET state = ?3 WHERE job_seq = ?1 AND state = ?2")
-        .bind(seq)
-        .bind(from.as_str())
-        .bind(to.as_str())
-        .execute(&mut tx.connection)
-        .await
-        .map_err(failure)?;
-    sqlx::query("UPDATE job SET state = ?3, ended_ms = ?4 WHERE seq = ?1 AND state = ?2")
-        .bind(seq)
-        .bind(from.as_str())
-        .bind(to.as_str())
-        .bind(tx.now_ms)
-        .execute(&mut tx.connection)
-        .await
-        .map_err(failure)?;
-    Ok(())
-}
-
-/// A person's retry: the attempts go on counting, and the job gets as many again as a new one. Its events stay.
+/// A person's retry: the attempts go on counting, and each task gets as many again as a new one. Its events stay, and so does what
+/// has succeeded. A deadline of its start that has passed does not count any more: it is wanted all the same.
 pub(super) async fn retry(tx: &mut Tx, id: JobId) -> Result<Option<Result<Job, Job>>, StoreError> {
     let Some((seq, job)) = read::job(&mut tx.connection, id).await? else { return Ok(None) };
-    if !job.state.is_terminal() || !job.state.may_become(JobState::Queued) {
+    match job.state {
+        JobState::Failed | JobState::Cancelled | JobState::Expired => {}
+        JobState::Queued | JobState::Running | JobState::Succeeded => return Ok(Some(Err(job))),
+    }
+    let now_ms = tx.now_ms;
+    let reset = sqlx::query(
+        "UPDATE job SET state = 'queued', ended_ms = NULL, error = NULL, report = iif(tasks_succeeded > 0, report, NULL),
+                progress = NULL, start_before_ms = iif(start_before_ms > ?2, start_before_ms, NULL)
+         WHERE seq = ?1 AND state = ?3",
+    );
+    let reset = reset.bind(seq).bind(now_ms).bind(job.state.as_str());
+    let tasks = "UPDATE task SET state = 'queued', attempts_max = attempt + ?2, deaths = 0, progress = NULL, run_at_ms = 0, passed = 0,
+                left_us = cost_us, blocked = (kind = 'assemble' AND EXISTS (SELECT 1 FROM task AS other
+                    WHERE other.job_seq = ?1 AND other.kind = 'frames' AND other.state <> 'succeeded'))
+         WHERE job_seq = ?1 AND state <> 'succeeded'";
+    queue_again(tx, seq, &job, reset, tasks).await.map(|job| Some(Ok(job)))
+}
+
+/// Puts an ended job back into the queue with some of its tasks.
+async fn queue_again(
+    tx: &mut Tx,
+    seq: i64,
+    job: &Job,
+    reset_job: Statement<'_>,
+    tasks: &'static str,
+) -> Result<Job, StoreError> {
+    submit::refuse_while_draining(tx).await?;
+    let client = client(tx, &job.client).await?;
+    has_room(tx, &client).await?;
+    tx.run(reset_job).await?;
+    tx.run(sqlx::query(tasks).bind(seq).bind(ATTEMPTS_MAX)).await?;
+    let now_ms = tx.now_ms;
+    tx.ready(read::priority_rank(job.priority), now_ms).await?;
+    let position = order::position(&mut tx.connection, job.id).await?;
+    tx.event(seq, job.id, EventKind::Queued { position }).await?;
+    Ok(known(tx, job.id).await?.1)
+}
+
+pub(super) async fn extend(
+    tx: &mut Tx,
+    id: JobId,
+    extension: Extension,
+) -> Result<Option<Result<Job, Job>>, StoreError> {
+    let Some((seq, job)) = read::job(&mut tx.connection, id).await? else { return Ok(None) };
+    let spec = match job.spec.with_more_samples(extension.samples) {
+        Some(spec) if job.state == JobState::Succeeded => spec,
+        _ => return Ok(Some(Err(job))),
+    };
+    let reset = sqlx::query(
+        "UPDATE job SET state = 'queued', ended_ms = NULL, cached = 0, spec = ?2, content = ?3, tasks_succeeded = 0,
+                units_succeeded = 0 WHERE seq = ?1 AND state = 'succeeded'",
+    );
+    let reset = reset.bind(seq).bind(spec.canonical_json()).bind(extension.content.map(|hash| hash.to_vec()));
+    let client = client(tx, &job.client).await?;
+    let cost_us = (submit::cost_us(extension.cost_seconds) / i64::from(job.tasks.total)).max(1);
+    let costs = sqlx::query("UPDATE task SET cost_us = ?2, vcost = ?3 WHERE job_seq = ?1");
+    tx.run(costs.bind(seq).bind(cost_us).bind(client.virtual_cost(cost_us))).await?;
+    let tasks = "UPDATE task SET state = 'queued', attempts_max = attempt + ?2, deaths = 0, progress = NULL, run_at_ms = 0, passed = 0,
+                left_us = cost_us, blocked = (kind = 'assemble') WHERE job_seq = ?1";
+    queue_again(tx, seq, &job, reset, tasks).await.map(|job| Some(Ok(job)))
+}
+
+pub(super) async fn patch(tx: &mut Tx, id: JobId, patch: JobPatch) -> Result<Option<Result<Job, Job>>, StoreError> {
+    let Some((seq, job)) = read::job(&mut tx.connection, id).await? else { return Ok(None) };
+    if job.state != JobState::Queued || job.started_ms.is_some() {
         return Ok(Some(Err(job)));
     }
-    queued_with_room(tx).await?;
-    sqlx::query(
-        "UPDATE task SET state = 'queued', attempts_max = attempt + ?3, deaths = 0, progress = NULL, run_at_ms = 0
-         WHERE job_seq = ?1 AND state = ?2",
-    )
-    .bind(seq)
-    .bind(job.state.as_str())
-    .bind(ATTEMPTS_MAX)
-    .execute(&mut tx.connection)
-    .await
-    .map_err(failure)?;
-    sqlx::query(
-        "UPDATE job SET state = 'queued', ended_ms = NULL, error = NULL, report = NULL WHERE seq = ?1 AND state = ?2",
-    )
-    .bind(seq)
-    .bind(job.state.as_str())
-    .execute(&mut tx.connection)
-    .await
-    .map_err(failure)?;
-    let position = read::tasks_before(&mut tx.connection, read::priority_rank(job.priority), seq).await?;
-    tx.event(seq, id, EventKind::Queued { position }).await?;
-    tx.claimable(tx.now_ms);
+    let mut spec = job.spec.clone();
+    let options = spec.options_mut();
+    options.priority = patch.priority.unwrap_or(options.priority);
+    options.start_before_ms = patch.start_before_ms.unwrap_or(options.start_before_ms);
+    options.finish_before_ms = patch.finish_before_ms.unwrap_or(options.finish_before_ms);
+    let relabelled = patch.labels.is_some();
+    options.labels = patch.labels.unwrap_or(std::mem::take(&mut options.labels));
+    let options = spec.options().clone();
+    if relabelled {
+        tx.run(sqlx::query("DELETE FROM label WHERE job_seq = ?1").bind(seq)).await?;
+        submit::insert_labels(tx, seq, &options.labels).await?;
+    }
+    // The hash of the request stays, so that the same request is still known for the same.
+    let update = sqlx::query("UPDATE job SET spec = ?2, start_before_ms = ?3, finish_before_ms = ?4 WHERE seq = ?1");
+    let update = update.bind(seq).bind(spec.canonical_json());
+    tx.run(update.bind(options.start_before_ms).bind(options.finish_before_ms)).await?;
+    if options.priority != job.priority {
+        change_class(tx, seq, &job, options.priority).await?;
+    }
     Ok(Some(Ok(known(tx, id).await?.1)))
 }
 
+/// Moves a queued job behind what its client has in another class.
+async fn change_class(tx: &mut Tx, seq: i64, job: &Job, to: Priority) -> Result<(), StoreError> {
+    let rank = read::priority_rank(to);
+    let client = client(tx, &job.client).await?;
+    tx.run(submit::make_flow(rank, client.id)).await?;
+    let total = tx
+        .one(sqlx::query("SELECT sum(vcost) AS vcost, min(vplace) AS vplace FROM task WHERE job_seq = ?1").bind(seq))
+        .await?;
+    let (vcost, first): (i64, i64) = (get(&total, "vcost")?, get(&total, "vplace")?);
+    let vplace = submit::take_places(tx, client.id, rank, vcost).await?;
+    tx.run(sqlx::query("UPDATE job SET priority = ?2 WHERE seq = ?1").bind(seq).bind(rank)).await?;
+    let tasks = sqlx::query("UPDATE task SET priority = ?2, vplace = ?3 + (vplace - ?4) WHERE job_seq = ?1");
+    tx.run(tasks.bind(seq).bind(rank).bind(vplace).bind(first)).await?;
+    let leader = sqlx::query(
+        "SELECT leader.priority > ?2 AND leader.state = 'queued' AS worse FROM job JOIN job AS leader ON leader.seq = job.leader_seq
+         WHERE job.seq = ?1",
+    );
+    match tx.row(leader.bind(seq).bind(rank)).await? {
+        // What waits in a lower class would hold it up.
+        Some(row) if get(&row, "worse")? => return ends::stand_alone(tx, seq, job.id, None).await,
+        Some(_) => {}
+        None => {
+            let now_ms = tx.now_ms;
+            tx.ready(rank, now_ms).await?;
+        }
+    }
+    let position = order::position(&mut tx.connection, job.id).await?;
+    tx.event(seq, job.id, EventKind::Queued { position }).await.map(drop)
+}
+
+pub(super) async fn expire_due(tx: &mut Tx) -> Result<Vec<JobId>, StoreError> {
+    let now_ms = tx.now_ms;
+    let due = sqlx::query(
+        "SELECT seq, id FROM job WHERE state = 'queued' AND start_before_ms IS NOT NULL AND start_before_ms <= ?1
+           AND started_ms IS NULL ORDER BY seq LIMIT ?2",
+    );
+    let mut expired = Vec::new();
+    for row in &tx.rows(due.bind(now_ms).bind(EXPIRED_MAX)).await? {
+        let id = read::id_of(row)?;
+        ends::expire(tx, get(row, "seq")?, Some(id)).await?;
+        expired.push(id);
+    }
+    Ok(expired)
+}
+
+/// Jobs that one call expires; the next call goes on.
+const EXPIRED_MAX: i64 = 256;
+
 pub(super) async fn delete(tx: &mut Tx, id: JobId) -> Result<Option<Result<Vec<String>, Job>>, StoreError> {
     // Does not read the whole job: one whose spec cannot be read can still be deleted.
-    let row = sqlx::query("SELECT seq, state FROM job WHERE id = ?1")
-        .bind(id.as_bytes().as_slice())
-        .fetch_optional(&mut tx.connection)
-        .await
-        .map_err(failure)?;
+    let row = tx.row(sqlx::query("SELECT seq, state FROM job WHERE id = ?1").bind(id.as_bytes().as_slice())).await?;
     let Some(row) = row else { return Ok(None) };
-    let seq: i64 = row.try_get("seq").map_err(failure)?;
-    if !read::state_of(row.try_get("state").map_err(failure)?)?.is_terminal() {
+    if !read::state_of(get(&row, "state")?)?.is_terminal() {
         return Ok(Some(Err(known(tx, id).await?.1)));
     }
-    let blobs = sqlx::query(
-        "SELECT blob FROM output WHERE job_seq = ?1
-           AND NOT EXISTS (SELECT 1 FROM output AS other WHERE other.blob = output.blob AND other.job_seq <> ?1)",
-    )
-    .bind(seq)
-    .fetch_all(&mut tx.connection)
-    .await
-    .map_err(failure)?;
-    // Tasks, labels, events, outputs and deliveries go along: their foreign keys cascade.
-    sqlx::query("DELETE FROM job WHERE seq = ?1").bind(seq).execute(&mut tx.connection).await.map_err(failure)?;
-    let keys: Result<Vec<String>, StoreError> = blobs.iter().map(|row| row.try_get("blob").map_err(failure)).collect();
-    Ok(Some(Ok(keys?)))
+    super::retention::forget_job(tx, get(&row, "seq")?).await.map(|blobs| Some(Ok(blobs)))
 }
 
 pub(super) async fn log(tx: &mut Tx, id: JobId, mut message: String) -> Result<Event, StoreError> {
@@ -248,14 +209,40 @@ pub(super) async fn log(tx: &mut Tx, id: JobId, mut message: String) -> Result<E
     tx.event(row.try_get("seq").map_err(failure)?, id, EventKind::Log { message }).await
 }
 
-pub(super) async fn put_asset(tx: &mut Tx, sha256: String, bytes: u64) -> Result<(), StoreError> {
-    let length = i64::try_from(bytes).map_err(|_| StoreError::Other(format!("an asset of {bytes} bytes")))?;
-    sqlx::query("INSERT INTO asset (sha256, bytes, created_ms) VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO NOTHING")
-        .bind(sha256)
-        .bind(length)
-        .bind(tx.now_ms)
-        .execute(&mut tx.connection)
-        .await
-        .map(drop)
-        .map_err(failure)
+pub(super) async fn set_queue_mode(tx: &mut Tx, mode: QueueMode) -> Result<(), StoreError> {
+    let set = sqlx::query(
+        "INSERT INTO setting (name, value) VALUES ('queue_mode', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    tx.run(set.bind(mode.as_str())).await?;
+    let now_ms = tx.now_ms;
+    // Nothing was passed over while nothing was handed out.
+    let waits = sqlx::query("UPDATE class SET waiting_since_ms = ?1 WHERE waiting_since_ms IS NOT NULL");
+    tx.run(waits.bind(now_ms)).await?;
+    tx.claimable(now_ms);
+    Ok(())
+}
+
+pub(super) async fn set_client_limits(tx: &mut Tx, name: String, limits: ClientLimits) -> Result<(), StoreError> {
+    if !(limits.weight.is_finite() && limits.weight > 0.0) {
+        return Err(StoreError::Other(format!(
+            "found the weight {} for {name:?}, expected a number above 0",
+            limits.weight
+        )));
+    }
+    let client = client(tx, &name).await?;
+    let set = sqlx::query("UPDATE client SET weight = ?2, max_running = ?3, max_queued = ?4 WHERE id = ?1");
+    let queued_max = limits.jobs_queued_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX));
+    tx.run(set.bind(client.id).bind(limits.weight).bind(limits.tasks_running_max).bind(queued_max)).await?;
+    let now_ms = tx.now_ms;
+    tx.claimable(now_ms);
+    Ok(())
+}
+
+pub(super) async fn put_model(tx: &mut Tx, name: String, json: String) -> Result<(), StoreError> {
+    let now_ms = tx.now_ms;
+    let put = sqlx::query(
+        "INSERT INTO model (name, json, updated_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET json = excluded.json, updated_ms = excluded.updated_ms",
+    );
+    tx.run(put.bind(name).bind(json).bind(now_ms)).await.map(drop)
 }

@@ -1,22 +1,25 @@
 //! Rows → jobs, events, outputs; the order of the queue. Reads only, on any connection.
 
-use super::failure;
-use crate::blob::BlobStore;
+use super::{failure, get};
 use crate::job::*;
-use crate::limits::LIST_JOBS_MAX;
-use crate::store::{ListFilter, StoreError};
+use crate::limits::{LIST_JOBS_MAX, QUEUE_CLIENTS_MAX};
+use crate::store::{ListFilter, Load, QueueOverview, StoreError};
 use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row};
 
 /// A job with everything that [`Job`] holds, in one statement.
 const SELECT_JOB: &str = "
-    SELECT job.seq, job.id, client.name AS client, job.spec, job.priority, job.state, task.attempt, job.cancel_requested,
-           job.created_ms, job.started_ms, job.ended_ms, job.error, job.report, task.progress,
+    SELECT job.seq, job.id, client.name AS client, job.spec, job.priority, job.state, job.attempt, job.cancel_requested,
+           job.created_ms, job.started_ms, job.ended_ms, job.error, job.report, job.cached, job.tasks, job.tasks_succeeded,
+           job.frames, job.units, job.units_succeeded, job.gpu_us, job.progress,
+           (SELECT leader.id FROM job AS leader WHERE leader.seq = job.leader_seq) AS follows,
+           iif(job.state = 'running', (SELECT json_group_array(json_array(last_frame - first_frame + 1, kind, progress))
+                                       FROM task WHERE task.job_seq = job.seq AND task.state = 'running'), NULL) AS running,
            (SELECT json_group_object(key, value) FROM label WHERE label.job_seq = job.seq) AS labels,
            (SELECT json_group_array(json_object('name', name, 'media_type', media_type, 'bytes', bytes, 'sha256', sha256)
                                     ORDER BY ordinal)
             FROM output WHERE output.job_seq = job.seq) AS outputs
-    FROM job JOIN client ON client.id = job.client_id JOIN task ON task.job_seq = job.seq AND task.idx = 0";
+    FROM job JOIN client ON client.id = job.client_id";
 
 pub(super) fn priority_rank(priority: Priority) -> i64 {
     match priority {
@@ -38,7 +41,7 @@ pub(super) fn state_of(word: &str) -> Result<JobState, StoreError> {
 }
 
 pub(super) fn id_of(row: &SqliteRow) -> Result<JobId, StoreError> {
-    let bytes: &[u8] = row.try_get("id").map_err(failure)?;
+    let bytes: &[u8] = get(row, "id")?;
     JobId::from_slice(bytes)
         .map_err(|_| StoreError::Corrupt(format!("found an id of {} bytes, expected 16", bytes.len())))
 }
@@ -50,25 +53,29 @@ pub(super) fn json_of<T: serde::de::DeserializeOwned>(text: &str, what: &str) ->
 
 fn job_of(row: &SqliteRow) -> Result<Job, StoreError> {
     let id = id_of(row)?;
-    let text = |column: &str| row.try_get::<Option<&str>, _>(column).map_err(failure);
+    let text = |column: &str| get::<Option<&str>>(row, column);
     let read = || -> Result<Job, StoreError> {
         let spec = text("spec")?.ok_or_else(|| StoreError::Corrupt("the spec of a job is missing".into()))?;
+        let follows: Option<&[u8]> = get(row, "follows")?;
         Ok(Job {
             id,
-            client: row.try_get("client").map_err(failure)?,
+            client: get(row, "client")?,
             spec: json_of(spec, "spec")?,
-            priority: priority_of(row.try_get("priority").map_err(failure)?)?,
-            state: state_of(row.try_get("state").map_err(failure)?)?,
-            attempt: row.try_get("attempt").map_err(failure)?,
-            cancel_requested: row.try_get("cancel_requested").map_err(failure)?,
-            created_ms: row.try_get("created_ms").map_err(failure)?,
-            started_ms: row.try_get("started_ms").map_err(failure)?,
-            ended_ms: row.try_get("ended_ms").map_err(failure)?,
+            priority: priority_of(get(row, "priority")?)?,
+            state: state_of(get(row, "state")?)?,
+            attempt: get(row, "attempt")?,
+            cancel_requested: get(row, "cancel_requested")?,
+            created_ms: get(row, "created_ms")?,
+            started_ms: get(row, "started_ms")?,
+            ended_ms: get(row, "ended_ms")?,
             labels: json_of(text("labels")?.unwrap_or("{}"), "labels")?,
-            progress: text("progress")?.map_or(Ok(Progress::default()), |text| json_of(text, "progress"))?,
+            progress: progress_of(row)?,
             outputs: json_of(text("outputs")?.unwrap_or("[]"), "outputs")?,
             error: text("error")?.map(|text| json_of(text, "error")).transpose()?,
             report: text("report")?.map(|text| json_of(text, "report")).transpose()?,
+            cached: get(row, "cached")?,
+            follows: follows.and_then(|bytes| JobId::from_slice(bytes).ok()),
+            tasks: TaskCounts { total: get(row, "tasks")?, succeeded: get(row, "tasks_succeeded")? },
         })
     };
     read().map_err(|error| match error {
@@ -77,12 +84,55 @@ fn job_of(row: &SqliteRow) -> Result<Job, StoreError> {
     })
 }
 
+/// Progress of the whole job. A job of one task shows that task's; one of several adds up what is finished and what runs.
+fn progress_of(row: &SqliteRow) -> Result<Progress, StoreError> {
+    let gpu_seconds = get::<i64>(row, "gpu_us")? as f64 * 1e-6;
+    let tasks: u32 = get(row, "tasks")?;
+    let running: Option<&str> = get(row, "running")?;
+    let running: Vec<(u32, TaskKind, Option<String>)> = json_of(running.unwrap_or("[]"), "running tasks")?;
+    let mut parts = Vec::with_capacity(running.len());
+    for (frames, kind, progress) in &running {
+        let progress = progress.as_deref().map_or(Ok(Progress::default()), |text| json_of(text, "progress"))?;
+        parts.push((*frames, *kind, progress));
+    }
+    let stored = get::<Option<&str>>(row, "progress")?.map(|text| json_of::<Progress>(text, "progress")).transpose()?;
+    if tasks == 1 {
+        let last = parts.first().map(|(_, _, progress)| *progress).or(stored).unwrap_or_default();
+        let now = if parts.is_empty() { 0.0 } else { last.gpu_seconds };
+        return Ok(Progress { gpu_seconds: gpu_seconds + now, ..last });
+    }
+    // Each frame is a unit of work, and the assembly, which comes last, counts as one more.
+    let (frames, units, succeeded): (u32, u32, u32) =
+        (get(row, "frames")?, get(row, "units")?, get(row, "units_succeeded")?);
+    let mut done = f64::from(succeeded);
+    let mut whole = Progress {
+        frames_done: succeeded.min(frames),
+        frames_total: frames,
+        gpu_seconds,
+        ..stored.unwrap_or_default()
+    };
+    // The frame that is furthest is the one that is on the device.
+    let furthest = parts.iter().max_by(|(_, _, a), (_, _, b)| a.fraction.total_cmp(&b.fraction));
+    if let Some((_, _, progress)) = furthest {
+        (whole.phase, whole.samples_done, whole.samples_total) =
+            (progress.phase, progress.samples_done, progress.samples_total);
+    }
+    for (frames, kind, progress) in &parts {
+        done += if *kind == TaskKind::Frames { f64::from(*frames) } else { 1.0 }
+            * f64::from(progress.fraction.clamp(0.0, 1.0));
+        whole.gpu_seconds += progress.gpu_seconds;
+        whole.frames_done += if *kind == TaskKind::Frames { progress.frames_done.min(*frames) } else { 0 };
+    }
+    whole.fraction = (done / f64::from(units)).min(1.0) as f32;
+    Ok(whole)
+}
+
 /// A job, and its `seq`.
 pub(super) async fn job(connection: &mut SqliteConnection, id: JobId) -> Result<Option<(i64, Job)>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(SELECT_JOB);
     query.push(" WHERE job.id = ").push_bind(id.as_bytes().to_vec());
     match query.build().fetch_optional(connection).await.map_err(failure)? {
-        Some(row) => Ok(Some((row.try_get("seq").map_err(failure)?, job_of(&row)?))),
+        Some(row) => Ok(Some((get(&row, "seq")?, job_of(&row)?))),
         None => Ok(None),
     }
 }
@@ -96,9 +146,9 @@ pub(super) async fn list(connection: &mut SqliteConnection, filter: &ListFilter)
         let wanted = limit - jobs.len();
         let rows = page(connection, filter, before, wanted).await?;
         for row in &rows {
-            let id: Vec<u8> = row.try_get("id").map_err(failure)?;
+            let id: Vec<u8> = get(row, "id")?;
             // Read apart from the job, so that the walk goes on behind a row that is none.
-            before = Some((row.try_get("created_ms").map_err(failure)?, JobId::from_slice(&id).unwrap_or_default()));
+            before = Some((get(row, "created_ms")?, JobId::from_slice(&id).unwrap_or_default()));
             match job_of(row) {
                 Ok(job) => jobs.push(job),
                 Err(error) => tracing::error!(%error, "a job is left out of a list"),
@@ -140,58 +190,16 @@ async fn page(
     query.build().fetch_all(connection).await.map_err(failure)
 }
 
-/// Queued tasks before the job with this `seq` in its class, and those of better classes. Counts an index.
-pub(super) async fn tasks_before(connection: &mut SqliteConnection, rank: i64, seq: i64) -> Result<u64, StoreError> {
-    let row = sqlx::query(
-        "SELECT (SELECT coalesce(sum(tasks), 0) FROM queue_depth WHERE state = 'queued' AND priority < ?1)
-              + (SELECT count(*) FROM task WHERE state = 'queued' AND priority = ?1 AND job_seq < ?2) AS tasks",
-    )
-    .bind(rank)
-    .bind(seq)
-    .fetch_one(connection)
-    .await
-    .map_err(failure)?;
-    count_of(&row, "tasks")
-}
-
-pub(super) async fn position(connection: &mut SqliteConnection, id: JobId) -> Result<u64, StoreError> {
-    let row = sqlx::query("SELECT seq, priority FROM job WHERE id = ?1 AND state = 'queued'")
-        .bind(id.as_bytes().as_slice())
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failure)?;
-    match row {
-        Some(row) => {
-            tasks_before(connection, row.try_get("priority").map_err(failure)?, row.try_get("seq").map_err(failure)?)
-                .await
-        }
-        None => Ok(0),
-    }
-}
-
-/// Queued tasks of this class and better ones: what goes before a new job.
-pub(super) async fn depth(connection: &mut SqliteConnection, rank: i64) -> Result<u64, StoreError> {
-    let row = sqlx::query("SELECT sum(tasks) AS tasks FROM queue_depth WHERE state = 'queued' AND priority <= ?1")
-        .bind(rank)
+/// Queued and running jobs.
+pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<(u64, u64), StoreError> {
+    let row = sqlx::query("SELECT sum(jobs_queued) AS queued, sum(jobs_running) AS running FROM class")
         .fetch_one(connection)
         .await
         .map_err(failure)?;
-    count_of(&row, "tasks")
-}
-
-/// Queued and running tasks.
-pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<(u64, u64), StoreError> {
-    let row = sqlx::query(
-        "SELECT sum(tasks) FILTER (WHERE state = 'queued') AS queued,
-                sum(tasks) FILTER (WHERE state = 'running') AS running FROM queue_depth",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(failure)?;
     Ok((count_of(&row, "queued")?, count_of(&row, "running")?))
 }
 
-fn count_of(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
+pub(super) fn count_of(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
     let count: i64 = row.try_get(column).map_err(failure)?;
     u64::try_from(count).map_err(|_| StoreError::Corrupt(format!("found the count {count}")))
 }
@@ -213,11 +221,7 @@ pub(super) async fn events(
     .await
     .map_err(failure)?;
     let event = |row: &SqliteRow| {
-        Ok(Event {
-            seq: row.try_get("seq").map_err(failure)?,
-            time_ms: row.try_get("time_ms").map_err(failure)?,
-            kind: json_of(row.try_get("kind").map_err(failure)?, "event")?,
-        })
+        Ok(Event { seq: get(row, "seq")?, time_ms: get(row, "time_ms")?, kind: json_of(get(row, "kind")?, "event")? })
     };
     rows.iter().map(event).collect()
 }
@@ -237,13 +241,7 @@ pub(super) async fn output_blob(
     .await
     .map_err(failure)?;
     let Some(row) = row else { return Ok(None) };
-    let output = Output {
-        name: row.try_get("name").map_err(failure)?,
-        media_type: row.try_get("media_type").map_err(failure)?,
-        bytes: count_of(&row, "bytes")?,
-        sha256: row.try_get("sha256").map_err(failure)?,
-    };
-    Ok(Some((output, row.try_get("blob").map_err(failure)?)))
+    Ok(Some((output_of(&row)?, get(&row, "blob")?)))
 }
 
 pub(super) async fn asset(connection: &mut SqliteConnection, sha256: &str) -> Result<Option<u64>, StoreError> {
@@ -255,15 +253,67 @@ pub(super) async fn asset(connection: &mut SqliteConnection, sha256: &str) -> Re
     row.map(|row| count_of(&row, "bytes")).transpose()
 }
 
-pub(super) async fn blob_keys(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
-    let outputs = sqlx::query("SELECT DISTINCT blob FROM output").fetch_all(&mut *connection).await.map_err(failure)?;
-    let assets = sqlx::query("SELECT sha256 FROM asset").fetch_all(connection).await.map_err(failure)?;
-    let mut keys = Vec::with_capacity(outputs.len() + assets.len());
-    for row in &outputs {
-        keys.push(row.try_get("blob").map_err(failure)?);
-    }
-    for row in &assets {
-        keys.push(BlobStore::asset_key(row.try_get("sha256").map_err(failure)?));
-    }
-    Ok(keys)
+/// Outputs of a job, in order.
+pub(super) async fn outputs(connection: &mut SqliteConnection, seq: i64) -> Result<Vec<Output>, StoreError> {
+    let rows = sqlx::query("SELECT name, media_type, bytes, sha256 FROM output WHERE job_seq = ?1 ORDER BY ordinal")
+        .bind(seq)
+        .fetch_all(connection)
+        .await
+        .map_err(failure)?;
+    rows.iter().map(output_of).collect()
+}
+
+fn output_of(row: &SqliteRow) -> Result<Output, StoreError> {
+    Ok(Output {
+        name: get(row, "name")?,
+        media_type: get(row, "media_type")?,
+        bytes: count_of(row, "bytes")?,
+        sha256: get(row, "sha256")?,
+    })
+}
+
+/// The queue by class and by client.
+pub(super) async fn queue(connection: &mut SqliteConnection) -> Result<QueueOverview, StoreError> {
+    let mode = super::order::mode(&mut *connection).await?;
+    let rows = sqlx::query(
+        "SELECT priority, jobs_queued, jobs_running, tasks_ready, tasks_running, left_us FROM class ORDER BY priority",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failure)?;
+    let class = |row: &SqliteRow| Ok((priority_of(get(row, "priority")?)?, load_of(row)?));
+    let classes = rows.iter().map(class).collect::<Result<Vec<_>, StoreError>>()?;
+    let rows = sqlx::query(
+        "SELECT client.name, sum(jobs_queued) AS jobs_queued, sum(jobs_running) AS jobs_running,
+                sum(tasks_ready) AS tasks_ready, sum(tasks_running) AS tasks_running, sum(left_us) AS left_us
+         FROM flow JOIN client ON client.id = flow.client_id WHERE jobs_queued > 0 OR jobs_running > 0
+         GROUP BY client_id ORDER BY 6 DESC, client_id LIMIT ?1",
+    )
+    .bind(QUEUE_CLIENTS_MAX)
+    .fetch_all(connection)
+    .await
+    .map_err(failure)?;
+    let client = |row: &SqliteRow| Ok((get(row, "name")?, load_of(row)?));
+    let clients = rows.iter().map(client).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(QueueOverview { mode, classes, clients })
+}
+
+fn load_of(row: &SqliteRow) -> Result<Load, StoreError> {
+    Ok(Load {
+        jobs_queued: count_of(row, "jobs_queued")?,
+        jobs_running: count_of(row, "jobs_running")?,
+        tasks_queued: count_of(row, "tasks_ready")?,
+        tasks_running: count_of(row, "tasks_running")?,
+        gpu_seconds: count_of(row, "left_us")? as f64 * 1e-6,
+    })
+}
+
+/// What is remembered under a name.
+pub(super) async fn model(connection: &mut SqliteConnection, name: &str) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT json FROM model WHERE name = ?1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await
+        .map_err(failure)?;
+    row.map(|row| get(&row, "json")).transpose()
 }

@@ -6,19 +6,22 @@
 //!
 //! Runs as one tokio task, which owns the only connection that writes, and the lock on the data folder.
 
-use super::{Clock, failure};
+use super::{Clock, failure, get, outbox};
 use crate::job::{Event, EventKind, JobId, TimeMs};
-use crate::limits::STORE_GROUP_OPERATIONS_MAX;
+use crate::limits::{CLOCK_BACK_MS_MIN, STORE_GROUP_OPERATIONS_MAX};
 use crate::store::StoreError;
 use futures::future::BoxFuture;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
+use sqlx::Connection;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+/// A statement that is ready to run.
+pub(super) type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// What an operation works with: the connection, inside a transaction, and what it wants to be told after the commit.
 pub(super) struct Tx {
@@ -41,24 +44,73 @@ impl Tx {
     /// Appends an event to a job, with the job's next `seq`; subscribers hear of it after the commit.
     pub(super) async fn event(&mut self, seq: i64, id: JobId, kind: EventKind) -> Result<Event, StoreError> {
         let text = serde_json::to_string(&kind).map_err(|error| StoreError::Other(error.to_string()))?;
-        let row = sqlx::query(
+        let now_ms = self.now_ms;
+        let insert = sqlx::query(
             "INSERT INTO event (job_seq, seq, time_ms, kind)
              VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE job_seq = ?1), ?2, ?3) RETURNING seq",
-        )
-        .bind(seq)
-        .bind(self.now_ms)
-        .bind(text)
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(failure)?;
-        let event = Event { seq: row.try_get("seq").map_err(failure)?, time_ms: self.now_ms, kind };
+        );
+        let row = self.one(insert.bind(seq).bind(now_ms).bind(text)).await?;
+        let event = Event { seq: get(&row, "seq")?, time_ms: now_ms, kind };
+        outbox::write(self, seq, &event).await?;
         self.events.push((id, event.clone()));
         Ok(event)
     }
 
-    /// Notes that a task can be claimed from `run_at_ms` on.
+    /// Notes that tasks of a class were made ready, to be claimed from `run_at_ms` on.
+    pub(super) async fn ready(&mut self, rank: i64, run_at_ms: TimeMs) -> Result<(), StoreError> {
+        let waits = sqlx::query(
+            "UPDATE class SET waiting_since_ms = ?2 WHERE priority = ?1 AND waiting_since_ms IS NULL AND tasks_ready > 0",
+        );
+        let now_ms = self.now_ms;
+        self.run(waits.bind(rank).bind(now_ms)).await?;
+        self.claimable(run_at_ms);
+        Ok(())
+    }
+
+    /// Makes workers look at the queue from `run_at_ms` on.
     pub(super) fn claimable(&mut self, run_at_ms: TimeMs) {
         self.claimable_ms.push(run_at_ms);
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        statement.execute(&mut self.connection).await.map(|done| done.rows_affected()).map_err(failure)
+    }
+
+    /// The first row of a statement that may have none.
+    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
+        statement.fetch_optional(&mut self.connection).await.map_err(failure)
+    }
+
+    /// The row of a statement that has one.
+    pub(super) async fn one(&mut self, statement: Statement<'_>) -> Result<SqliteRow, StoreError> {
+        statement.fetch_one(&mut self.connection).await.map_err(failure)
+    }
+
+    /// All rows of a statement, of which there must be a bounded number.
+    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
+        statement.fetch_all(&mut self.connection).await.map_err(failure)
+    }
+
+    /// Reads the clock. Where it has gone back, what is measured from a moment that lies in the future now is moved along: no lease
+    /// becomes eternal, and no class waits for the hour to pass again.
+    async fn read_clock(&mut self) -> Result<(), StoreError> {
+        let row = self.one(sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now")).await?;
+        let now_ms = get::<TimeMs>(&row, "now")? + self.clock.offset_ms();
+        let back_ms = self.now_ms - now_ms;
+        if back_ms >= CLOCK_BACK_MS_MIN {
+            tracing::warn!(back_ms, "the clock went back; leases and deadlines of retries go with it");
+            for move_back in [
+                "UPDATE task SET lease_until_ms = lease_until_ms - ?1, advanced_ms = advanced_ms - ?1,
+                        waited_since_ms = waited_since_ms - ?1 WHERE state = 'running'",
+                "UPDATE class SET waiting_since_ms = waiting_since_ms - ?1 WHERE waiting_since_ms IS NOT NULL",
+                "UPDATE delivery SET run_at_ms = run_at_ms - ?1, give_up_ms = give_up_ms - ?1",
+            ] {
+                self.run(sqlx::query(move_back).bind(back_ms)).await?;
+            }
+        }
+        self.now_ms = now_ms;
+        Ok(())
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {
@@ -254,11 +306,7 @@ impl Group {
     /// Runs each operation in its savepoint. An error of the whole means that the transaction cannot be saved.
     async fn run(&mut self, group: &mut [Box<dyn Operation>]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         self.tx.execute("BEGIN IMMEDIATE").await?;
-        let clock = sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now")
-            .fetch_one(&mut self.tx.connection)
-            .await
-            .map_err(failure)?;
-        self.tx.now_ms = clock.try_get::<TimeMs, _>("now").map_err(failure)? + self.tx.clock.offset_ms();
+        self.tx.read_clock().await?;
         let mut results = Vec::with_capacity(group.len());
         for operation in group {
             let (events, claimable) = (self.tx.events.len(), self.tx.claimable_ms.len());

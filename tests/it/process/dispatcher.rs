@@ -69,7 +69,7 @@ impl Stage {
         let spec = serde_json::json!({"kind": "scene", "scene": {"asset": asset}, "samples": 8});
         let spec = JobSpec::parse(spec.to_string().as_bytes()).unwrap();
         let id = JobId::now_v7();
-        let job = NewJob { id, client: "local".into(), spec, idempotency: None };
+        let job = NewJob::new(id, "local", spec);
         self.store.submit(job).await.unwrap();
         id
     }

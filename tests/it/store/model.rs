@@ -186,6 +186,10 @@ struct Model {
     jobs: Vec<Reference>,
     /// Every claim that was ever given, the lost ones too.
     claims: Vec<Claim>,
+    /// How far the clock was moved, in milliseconds. What really passes beside that is far less than any ageing period.
+    now_ms: i64,
+    /// Since when each class has waited without a claim.
+    waiting_since_ms: [Option<i64>; 3],
 }
 
 impl Model {
@@ -202,7 +206,38 @@ impl Model {
         queue
     }
 
+    /// Indices of the queued jobs in the order in which they are claimed now: a lower class that was passed over for too long
+    /// goes first.
+    fn claim_order(&self) -> Vec<usize> {
+        let mut queue = self.queue();
+        let class = |at: &usize| self.jobs[*at].spec.priority() as usize;
+        let Some(best) = queue.first().map(class) else { return queue };
+        let overdue = |class: usize| {
+            let period_ms = [i64::MAX, AGEING_NORMAL_MS, AGEING_BATCH_MS][class];
+            let since = self.waiting_since_ms[class].expect("a class with a queued job waits");
+            (class > best && self.now_ms - since >= period_ms).then(|| period_ms - (self.now_ms - since))
+        };
+        queue.sort_by_key(|at| overdue(class(at)).unwrap_or(1));
+        queue
+    }
+
+    fn note_waiting(&mut self) {
+        let mut waits = [false; 3];
+        self.jobs
+            .iter()
+            .filter(|job| job.state == JobState::Queued)
+            .for_each(|job| waits[job.spec.priority() as usize] = true);
+        for (since, waits) in self.waiting_since_ms.iter_mut().zip(waits) {
+            *since = waits.then(|| since.unwrap_or(self.now_ms));
+        }
+    }
+
     async fn step(&mut self, bench: &mut Bench, step: Step) {
+        self.do_step(bench, step).await;
+        self.note_waiting();
+    }
+
+    async fn do_step(&mut self, bench: &mut Bench, step: Step) {
         match step {
             Step::Submit(priority) => {
                 let new = new_job(spec(priority));
@@ -294,6 +329,7 @@ impl Model {
             }
             Step::LeasesRunOut => {
                 bench.clock.advance_ms(LEASE + 1);
+                self.now_ms += LEASE + 1;
                 for job in &mut self.jobs {
                     job.lease_ran_out = job.state == JobState::Running;
                     job.due = Due::Now;
@@ -301,14 +337,15 @@ impl Model {
             }
             Step::RetriesComeDue => {
                 bench.clock.advance_ms(RETRY_DELAY_MS_MAX);
+                self.now_ms += RETRY_DELAY_MS_MAX;
                 self.jobs.iter_mut().for_each(|job| job.due = Due::Now);
             }
         }
     }
 
     async fn claim(&mut self, bench: &Bench) {
-        let claim = bench.store().claim("worker", LEASE).await.unwrap();
-        let queue = self.queue();
+        let claim = bench.store().claim("worker", LEASE, &ClaimWant::default()).await.unwrap();
+        let queue = self.claim_order();
         // Up to the first that is due for certain, any may be the one.
         let certain = queue.iter().position(|at| self.jobs[*at].due == Due::Now);
         let candidates = &queue[..certain.map_or(queue.len(), |place| place + 1)];
@@ -322,7 +359,8 @@ impl Model {
         (job.attempt, job.fence, job.lease_ran_out) = (job.attempt + 1, job.fence + 1, false);
         job.events.push("started");
         assert_eq!((claim.attempt, claim.fence, claim.deaths), (job.attempt, job.fence, job.deaths));
-        assert_eq!((&claim.spec, claim.priority), (&job.spec, job.spec.priority()));
+        assert_eq!(claim.spec, job.spec);
+        self.waiting_since_ms[job.spec.priority() as usize] = Some(self.now_ms);
         self.claims.push(claim);
     }
 

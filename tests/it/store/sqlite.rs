@@ -122,7 +122,7 @@ async fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
     assert!(told.is_empty(), "what was undone is not told of");
     // Work that is there can still be finished and forgotten, which makes room again.
     for id in &kept[..kept.len() / 2] {
-        let claim = store.claim("worker", LEASE_MS).await;
+        let claim = store.claim("worker", LEASE_MS, &ClaimWant::default()).await;
         if let Ok(Some(claim)) = claim {
             store.commit(&claim, AttemptEnd::Cancelled).await.unwrap();
             store.delete(*id).await.unwrap();
@@ -185,7 +185,7 @@ async fn the_schema_refuses_rows_that_contradict_themselves() {
         "UPDATE task SET state = 'running'",
         "UPDATE task SET owner = 'nobody'",
         "UPDATE task SET attempt = -1",
-        "INSERT INTO asset VALUES ('short', 1, 1)",
+        "INSERT INTO asset VALUES ('short', 1, 1, 1)",
     ] {
         let error = sqlx::query(sql).execute(&mut connection).await.expect_err(sql);
         assert!(error.to_string().contains("CHECK"), "{sql}: {error}");

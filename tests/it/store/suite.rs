@@ -88,7 +88,9 @@ pub async fn racing_claims_take_each_job_exactly_once(bench: Bench) {
         let store = bench.store.clone();
         tokio::spawn(async move {
             let mut claimed = Vec::new();
-            while let Some(claim) = store.claim(&format!("worker {worker}"), LEASE_MS).await.unwrap() {
+            while let Some(claim) =
+                store.claim(&format!("worker {worker}"), LEASE_MS, &ClaimWant::default()).await.unwrap()
+            {
                 claimed.push(claim.job);
             }
             claimed
@@ -627,8 +629,20 @@ pub async fn unknown_ids_are_answered_and_not_invented(bench: Bench) {
     assert!(store.output_blob(id, "image.png").await.unwrap().is_none());
     assert!(matches!(store.log(id, "x".into()).await, Err(StoreError::NoJob(unknown)) if unknown == id));
     let spec = spec(Priority::Normal);
-    let client = "local".into();
-    let claim = Claim { job: id, client, task: 0, attempt: 1, fence: 1, spec, priority: Priority::Normal, deaths: 0 };
+    let claim = Claim {
+        job: id,
+        client: "local".into(),
+        task: 0,
+        first_frame: 0,
+        last_frame: 0,
+        kind: TaskKind::Frames,
+        attempt: 1,
+        fence: 1,
+        spec,
+        priority: Priority::Normal,
+        deaths: 0,
+        checkpoint: None,
+    };
     assert!(matches!(store.commit(&claim, AttemptEnd::Cancelled).await.unwrap(), Committed::Stale));
     assert_eq!(store.heartbeat(&claim, Progress::default(), LEASE_MS).await.unwrap(), LeaseState::Lost);
 }

@@ -1,0 +1,203 @@
+//! What is forgotten: jobs, outputs, events and checkpoints that are too old or too much, and assets that nothing reads.
+//!
+//! Rows go first, and the blobs that nothing names any more after them, by the caller: a crash in between leaves blobs without a
+//! row, which the collection of orphans finds, and never a row without its blob.
+
+use super::writer::Tx;
+use super::{failure, get, read};
+use crate::blob::BlobStore;
+use crate::job::TimeMs;
+use crate::limits::TOMBSTONES_MAX;
+use crate::store::{Purged, Retention, StoreError};
+use sqlx::sqlite::SqliteConnection;
+
+/// Forgets an ended job; the blobs that nothing names any more.
+pub(super) async fn forget_job(tx: &mut Tx, seq: i64) -> Result<Vec<String>, StoreError> {
+    let blobs = sqlx::query(
+        "SELECT blob FROM output WHERE job_seq = ?1
+           AND NOT EXISTS (SELECT 1 FROM output AS other WHERE other.blob = output.blob AND other.job_seq <> ?1)
+         UNION SELECT checkpoint FROM task WHERE job_seq = ?1 AND checkpoint IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM task AS other WHERE other.checkpoint = task.checkpoint AND other.job_seq <> ?1)",
+    );
+    let blobs = tx.rows(blobs.bind(seq)).await?;
+    // Tasks, labels, events, outputs and deliveries go along: their foreign keys cascade.
+    tx.run(sqlx::query("DELETE FROM job WHERE seq = ?1").bind(seq)).await?;
+    blobs.iter().map(|row| get(row, "blob")).collect()
+}
+
+pub(super) async fn purge(tx: &mut Tx, retention: Retention) -> Result<Purged, StoreError> {
+    let mut purged = Purged::default();
+    let limit = i64::from(retention.limit);
+    if let Some(age_ms) = retention.jobs_age_ms {
+        let old =
+            sqlx::query("SELECT seq FROM job WHERE ended_ms IS NOT NULL AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2");
+        let now_ms = tx.now_ms;
+        let rows = tx.rows(old.bind(now_ms.saturating_sub(age_ms)).bind(limit)).await?;
+        for row in &rows {
+            purge_job(tx, get(row, "seq")?, &mut purged).await?;
+        }
+        purged.more |= rows.len() as i64 == limit;
+    }
+    if let Some(bytes_max) = retention.outputs_bytes_max {
+        purge_outputs(tx, bytes_max, limit, &mut purged).await?;
+    }
+    if let Some(age_ms) = retention.events_age_ms {
+        purge_events(tx, age_ms, limit, &mut purged).await?;
+    }
+    if let Some(bytes_max) = retention.checkpoints_bytes_max {
+        purge_checkpoints(tx, bytes_max, limit, &mut purged).await?;
+    }
+    if let Some(age_ms) = retention.tombstones_age_ms {
+        let now_ms = tx.now_ms;
+        tx.run(sqlx::query("DELETE FROM tombstone WHERE purged_ms <= ?1").bind(now_ms.saturating_sub(age_ms))).await?;
+    }
+    let oldest = sqlx::query(
+        "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone ORDER BY purged_ms DESC LIMIT -1 OFFSET ?1)",
+    );
+    tx.run(oldest.bind(TOMBSTONES_MAX)).await?;
+    Ok(purged)
+}
+
+async fn purge_job(tx: &mut Tx, seq: i64, purged: &mut Purged) -> Result<u64, StoreError> {
+    let query = sqlx::query(
+        "SELECT id, (SELECT coalesce(sum(bytes), 0) FROM output WHERE job_seq = job.seq AND NOT EXISTS (
+                        SELECT 1 FROM output AS other WHERE other.blob = output.blob AND other.job_seq <> job.seq)) AS bytes
+         FROM job WHERE seq = ?1",
+    );
+    let row = tx.one(query.bind(seq)).await?;
+    let bytes = read::count_of(&row, "bytes")?;
+    let now_ms = tx.now_ms;
+    let id: Vec<u8> = get(&row, "id")?;
+    tx.run(sqlx::query("INSERT OR REPLACE INTO tombstone (id, purged_ms) VALUES (?1, ?2)").bind(id).bind(now_ms))
+        .await?;
+    purged.blobs.extend(forget_job(tx, seq).await?);
+    // A row whose id went bad is forgotten all the same.
+    purged.jobs.extend(read::id_of(&row).ok());
+    Ok(bytes)
+}
+
+/// Each blob counts once, however many jobs name it.
+async fn purge_outputs(tx: &mut Tx, bytes_max: u64, limit: i64, purged: &mut Purged) -> Result<(), StoreError> {
+    let sum = sqlx::query(
+        "SELECT coalesce(sum(bytes), 0) AS bytes FROM (SELECT max(bytes) AS bytes FROM output GROUP BY blob)",
+    );
+    let mut bytes = read::count_of(&tx.one(sum).await?, "bytes")?;
+    let mut looked = 0;
+    while bytes > bytes_max && looked < limit {
+        let oldest = sqlx::query(
+            "SELECT seq FROM job WHERE ended_ms IS NOT NULL AND EXISTS (SELECT 1 FROM output WHERE job_seq = job.seq)
+             ORDER BY ended_ms LIMIT 1",
+        );
+        let Some(row) = tx.row(oldest).await? else { return Ok(()) };
+        bytes = bytes.saturating_sub(purge_job(tx, get(&row, "seq")?, purged).await?);
+        looked += 1;
+    }
+    purged.more |= bytes > bytes_max;
+    Ok(())
+}
+
+/// The last event stays, so that numbers go on where they were; so does one that a webhook has still to be told of.
+async fn purge_events(tx: &mut Tx, age_ms: i64, limit: i64, purged: &mut Purged) -> Result<(), StoreError> {
+    let now_ms = tx.now_ms;
+    let jobs = sqlx::query(
+        "SELECT seq FROM job WHERE ended_ms IS NOT NULL AND ended_ms <= ?1
+           AND (SELECT count(*) FROM (SELECT 1 FROM event WHERE job_seq = job.seq LIMIT 2)) > 1
+           AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.job_seq = job.seq)
+         ORDER BY ended_ms LIMIT ?2",
+    );
+    let rows = tx.rows(jobs.bind(now_ms.saturating_sub(age_ms)).bind(limit)).await?;
+    for row in &rows {
+        let delete = sqlx::query(
+            "DELETE FROM event WHERE job_seq = ?1 AND seq < (SELECT max(seq) FROM event WHERE job_seq = ?1)",
+        );
+        purged.events += tx.run(delete.bind(get::<i64>(row, "seq")?)).await?;
+    }
+    purged.more |= rows.len() as i64 == limit;
+    Ok(())
+}
+
+async fn purge_checkpoints(tx: &mut Tx, bytes_max: u64, limit: i64, purged: &mut Purged) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "SELECT task.job_seq, task.idx, task.checkpoint, task.checkpoint_bytes FROM task JOIN job ON job.seq = task.job_seq
+         WHERE task.checkpoint IS NOT NULL AND job.ended_ms IS NOT NULL ORDER BY job.ended_ms DESC, task.idx DESC",
+    );
+    let rows = tx.rows(query).await?;
+    let (mut bytes, mut forgotten) = (0_u64, 0);
+    for row in &rows {
+        bytes = bytes.saturating_add(read::count_of(row, "checkpoint_bytes")?);
+        if bytes <= bytes_max {
+            continue;
+        }
+        if forgotten == limit {
+            purged.more = true;
+            break;
+        }
+        let forget =
+            sqlx::query("UPDATE task SET checkpoint = NULL, checkpoint_bytes = 0 WHERE job_seq = ?1 AND idx = ?2");
+        tx.run(forget.bind(get::<i64>(row, "job_seq")?).bind(get::<i64>(row, "idx")?)).await?;
+        purged.blobs.push(get(row, "checkpoint")?);
+        forgotten += 1;
+    }
+    Ok(())
+}
+
+pub(super) async fn put_asset(tx: &mut Tx, sha256: String, bytes: u64) -> Result<(), StoreError> {
+    let length = i64::try_from(bytes).map_err(|_| StoreError::Other(format!("an asset of {bytes} bytes")))?;
+    let now_ms = tx.now_ms;
+    let put = sqlx::query(
+        "INSERT INTO asset (sha256, bytes, created_ms, used_ms) VALUES (?1, ?2, ?3, ?3)
+         ON CONFLICT (sha256) DO UPDATE SET used_ms = excluded.used_ms",
+    );
+    tx.run(put.bind(sha256).bind(length).bind(now_ms)).await.map(drop)
+}
+
+pub(super) async fn unreferenced_assets(
+    connection: &mut SqliteConnection,
+    now_ms: TimeMs,
+    unused_ms: i64,
+    limit: u32,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT sha256, bytes FROM asset WHERE used_ms <= ?1
+           AND NOT EXISTS (SELECT 1 FROM job_asset WHERE job_asset.sha256 = asset.sha256) ORDER BY used_ms LIMIT ?2",
+    )
+    .bind(now_ms.saturating_sub(unused_ms))
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+    .map_err(failure)?;
+    rows.iter().map(|row| Ok((get(row, "sha256")?, read::count_of(row, "bytes")?))).collect()
+}
+
+pub(super) async fn delete_asset(tx: &mut Tx, sha256: String, unused_ms: i64) -> Result<bool, StoreError> {
+    let now_ms = tx.now_ms;
+    let delete = sqlx::query(
+        "DELETE FROM asset WHERE sha256 = ?1 AND used_ms <= ?2
+           AND NOT EXISTS (SELECT 1 FROM job_asset WHERE job_asset.sha256 = asset.sha256)",
+    );
+    Ok(tx.run(delete.bind(sha256).bind(now_ms.saturating_sub(unused_ms))).await? > 0)
+}
+
+pub(super) async fn purged(connection: &mut SqliteConnection, id: crate::job::JobId) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT 1 FROM tombstone WHERE id = ?1")
+        .bind(id.as_bytes().as_slice())
+        .fetch_optional(connection)
+        .await
+        .map_err(failure)?;
+    Ok(row.is_some())
+}
+
+pub(super) async fn blob_keys(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    let mut keys = Vec::new();
+    for (query, asset) in [
+        ("SELECT DISTINCT blob AS name FROM output", false),
+        ("SELECT DISTINCT checkpoint AS name FROM task WHERE checkpoint IS NOT NULL", false),
+        ("SELECT sha256 AS name FROM asset", true),
+    ] {
+        for row in &sqlx::query(query).fetch_all(&mut *connection).await.map_err(failure)? {
+            let name: String = get(row, "name")?;
+            keys.push(if asset { BlobStore::asset_key(&name) } else { name });
+        }
+    }
+    Ok(keys)
+}
