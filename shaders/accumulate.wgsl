@@ -17,10 +17,11 @@ fn accumulate(@builtin(global_invocation_id) id: vec3u) {
     var sum = film[order - params.film_first];
     var slot = id.x;
     loop {
-        let radiance = path_states[slot].radiance;
-        // A sample that is not a number is counted and left out: it is a defect, and the report says so.
-        if is_finite3(radiance) {
-            sum += vec4f(radiance, path_states[slot].alpha);
+        // A sample that is not a number is counted and left out: it is a defect, and the report says so. So is one that takes the sum out of
+        // the range of numbers.
+        let next = sum + vec4f(path_states[slot].radiance, path_states[slot].alpha);
+        if is_finite3(next.xyz) && is_finite(next.w) {
+            sum = next;
         } else {
             atomicAdd(&counters.nan_count, 1u);
         }

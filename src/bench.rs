@@ -148,10 +148,14 @@ impl Machine {
         )))?;
         for event in receiver {
             match event {
-                RenderEvent::Finished { film, stats } => return Ok((film, stats)),
+                RenderEvent::Finished { film, stats, .. } => return Ok((film, stats)),
                 RenderEvent::Failed(error) => return Err(error.into()),
-                RenderEvent::Cancelled => bail!("the render was cancelled"),
-                RenderEvent::Progress { .. } | RenderEvent::Preview(_) => {}
+                RenderEvent::Cancelled | RenderEvent::PutAside { .. } => bail!("the render was cancelled"),
+                RenderEvent::Progress { .. }
+                | RenderEvent::Preview(_)
+                | RenderEvent::Checkpoint { .. }
+                | RenderEvent::Note(_)
+                | RenderEvent::Preempted => {}
             }
         }
         bail!("the device thread dropped the render")

@@ -335,3 +335,13 @@ pub const GPU_MEMORY_PERCENT: u64 = 80;
 pub const SOFTWARE_MEMORY_PERCENT: u64 = 30;
 /// Bytes that works may have together on an adapter that does not say how much memory it has.
 pub const GPU_MEMORY_BYTES_UNKNOWN: u64 = 2 << 30;
+/// Milliseconds of work on the device between two checkpoints of a task.
+pub const CHECKPOINT_MS: u64 = 10_000;
+/// Bytes of one checkpoint; a film that is larger is not checkpointed.
+pub const CHECKPOINT_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
+/// Seconds of device time from which on the state of a finished render is kept, so that samples can be added to it.
+pub const EXTENDABLE_GPU_SECONDS_MIN: f64 = 2.0;
+/// Percent of the system's memory that loaded scenes may take while they wait for the next task that uses them.
+pub const SCENES_RESIDENT_PERCENT: u64 = 10;
+/// Scenes and environments that are kept loaded.
+pub const SCENES_RESIDENT_MAX: usize = 64;

@@ -109,14 +109,9 @@ fn render(mut args: Args) -> Result<(), Stop> {
     let work = WorkFolder::new(&folder)
         .map_err(|error| Stop::Usage(format!("nothing can be written in {}: {error}", folder.display())))?;
     let (spec, assets) = job(&mut args, work.path())?;
-    let run = RunTask {
-        task: TaskKey { job: JobId::now_v7(), fence: 1 },
-        client: "local".to_owned(),
-        spec_json: serde_json::to_string(&spec).context("the job document cannot be written")?,
-        assets,
-        output_dir: work.path().to_owned(),
-        priority: Default::default(),
-    };
+    let spec_json = serde_json::to_string(&spec).context("the job document cannot be written")?;
+    let task = TaskKey { job: JobId::now_v7(), fence: 1 };
+    let run = RunTask::still(task, spec_json, assets, work.path().to_owned());
     let (outputs, report) = run_task(&args, run)?;
     let output = outputs.first().context("the renderer made no picture")?;
     deliver(output, work.path(), &args.output, to_stdout)?;
@@ -237,14 +232,20 @@ fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
             Reply::Ended { result, .. } => break result,
             Reply::Log { message, .. } => eprintln!("{message}"),
             Reply::Fatal { message } => return Err(Stop::Error(anyhow::anyhow!(message))),
-            Reply::Ready(_) | Reply::Heartbeat { .. } | Reply::DeviceFree { .. } | Reply::Preview { .. } => {}
+            Reply::Ready(_)
+            | Reply::Heartbeat { .. }
+            | Reply::DeviceFree { .. }
+            | Reply::Preview { .. }
+            | Reply::Checkpoint { .. }
+            | Reply::Preempted { .. }
+            | Reply::Resident { .. } => {}
         }
     };
     display.end();
     device_thread.shutdown();
     match result {
         TaskEnd::Succeeded { outputs, report_json } => Ok((outputs, report_json)),
-        TaskEnd::Cancelled => Err(Stop::Cancelled),
+        TaskEnd::Cancelled | TaskEnd::PutAside => Err(Stop::Cancelled),
         TaskEnd::Failed(failure) => Err(Stop::Failed(failure)),
     }
 }

@@ -161,12 +161,9 @@ impl Attempt {
         // Without the options, which the GPU process has no use for, and among which there may be a secret.
         let spec_json = self.claim.spec.content_json();
         Ok(RunTask {
-            task: self.key,
             client: self.claim.client.clone(),
-            spec_json,
-            assets,
-            output_dir,
             priority: self.claim.priority,
+            ..RunTask::still(self.key, spec_json, assets, output_dir)
         })
     }
 
@@ -239,7 +236,7 @@ impl Attempt {
                 }
             },
             _ if stopping => End::Commit(AttemptEnd::Cancelled),
-            TaskEnd::Cancelled => End::Commit(AttemptEnd::Released),
+            TaskEnd::Cancelled | TaskEnd::PutAside => End::Commit(AttemptEnd::Released),
             TaskEnd::Failed(failure) => End::Commit(AttemptEnd::Failed(failure)),
         }
     }

@@ -222,7 +222,12 @@ impl Dispatcher {
             Reply::Log { task, message } => (task, Message::Log(message)),
             Reply::Preview { task, path, samples } => (task, Message::Preview { path, samples }),
             Reply::Ended { task, result } => (task, Message::Ended(result)),
-            Reply::Ready(_) | Reply::Fatal { .. } | Reply::Heartbeat { .. } => return,
+            Reply::Ready(_)
+            | Reply::Fatal { .. }
+            | Reply::Heartbeat { .. }
+            | Reply::Checkpoint { .. }
+            | Reply::Preempted { .. }
+            | Reply::Resident { .. } => return,
         };
         let Some(held) = self.held.get_mut(&task) else { return };
         let courtesy = matches!(message, Message::Log(_) | Message::Preview { .. });

@@ -4,12 +4,13 @@
 //! normal. The GPU process renders it before it says `Ready`; `kiln doctor` does with a clock beside it.
 
 use super::protocol::{RunTask, TaskKey};
+use super::resident::ResidentScenes;
 use super::task;
 use crate::device::DeviceHandle;
 use crate::image::Film;
 use crate::job::{JobId, Priority};
 use crate::limits::CANARY_MS;
-use crate::path_trace::{Render, RenderEvent};
+use crate::path_trace::{Render, RenderEvent, RenderOrder};
 use crate::sample_scenes::{GlbBuilder, Shape};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,35 +46,42 @@ fn render(device: &DeviceHandle, path: &std::path::Path) -> Result<Film, String>
     let asset = "sha256:canary";
     let spec = serde_json::json!({"kind": "scene", "scene": {"asset": asset}, "environment": {"preset": "white"},
         "size": [SIDE, SIDE], "samples": 16});
-    let run = RunTask {
-        task: TaskKey { job: JobId::nil(), fence: 0 },
-        client: "canary".to_owned(),
-        spec_json: spec.to_string(),
-        assets: vec![(asset.into(), path.to_owned())],
-        output_dir: std::env::temp_dir(),
-        priority: Priority::Interactive,
-    };
-    let (_, input) = task::load(&run).map_err(|failure| failure.message)?;
+    let run = RunTask::still(
+        TaskKey { job: JobId::nil(), fence: 0 },
+        spec.to_string(),
+        vec![(asset.into(), path.to_owned())],
+        std::env::temp_dir(),
+    );
+    let (_, input) = task::load(&run, &ResidentScenes::new(0)).map_err(|failure| failure.message)?;
     let (sender, receiver) = crossbeam_channel::bounded(1);
     let events = Box::new(move |event| {
         let end = match event {
             RenderEvent::Finished { film, .. } => Ok(film),
             RenderEvent::Failed(error) => Err(error.to_string()),
             RenderEvent::Cancelled => Err("it was cancelled".to_owned()),
-            RenderEvent::Progress { .. } | RenderEvent::Preview(_) => return,
+            RenderEvent::PutAside { .. } => Err("it was put aside".to_owned()),
+            RenderEvent::Progress { .. }
+            | RenderEvent::Preview(_)
+            | RenderEvent::Checkpoint { .. }
+            | RenderEvent::Note(_)
+            | RenderEvent::Preempted => return,
         };
         // One end, and room for one: this never waits.
         let _ = sender.send(end);
     });
-    let work = Render::new(
-        input.scene,
-        input.environment,
-        input.settings,
-        "canary".to_owned(),
-        run.priority,
-        Arc::default(),
+    let work = Render::of(RenderOrder {
+        scene: input.scene,
+        sky: input.sky,
+        settings: input.settings,
+        label: "canary".to_owned(),
+        priority: Priority::Interactive,
+        cancel: Arc::default(),
+        put_aside: Arc::default(),
+        resume: None,
+        checkpoint: None,
+        keep_seconds_min: None,
         events,
-    );
+    });
     device.submit(Box::new(work)).map_err(|error| error.to_string())?;
     receiver
         .recv_timeout(Duration::from_millis(CANARY_MS))

@@ -52,6 +52,7 @@ fn serve(device: DeviceHandle, commands: &Receiver<Command>, replies: Sender<Rep
             Command::Run(run) => pipeline.run(run),
             Command::Cancel(task) => pipeline.cancel(task),
             Command::Preview { task, path } => pipeline.preview(task, path),
+            Command::PutAside(task) => pipeline.put_aside(task),
             Command::Shutdown => break,
         }
     }
@@ -68,11 +69,23 @@ fn send_heartbeats(pipeline: &Pipeline, device: &DeviceHandle, replies: &Sender<
             device_silent_ms: device.silent_ms(),
             gpu_seconds: device.gpu_seconds(),
             gpu_bytes: device.gpu_bytes(),
+            process_bytes: process_bytes(),
         };
         if replies.send(heartbeat).is_err() {
             return;
         }
     }
+}
+
+/// Bytes of this process that are in memory; 0 where the system does not say.
+fn process_bytes() -> u64 {
+    let pages = |text: String| text.split(' ').nth(1)?.parse::<u64>().ok();
+    let resident = std::fs::read_to_string("/proc/self/statm").ok().and_then(pages).unwrap_or(0);
+    #[cfg(unix)]
+    let page_bytes = rustix::param::page_size() as u64;
+    #[cfg(not(unix))]
+    let page_bytes = 0;
+    resident * page_bytes
 }
 
 fn read_commands(mut stdin: impl Read, commands: &Sender<Command>, replies: &Sender<Reply>) {

@@ -31,6 +31,7 @@ fn serve(selector: &AdapterSelector, events: &mpsc::Sender<GpuEvent>) -> Result<
                 Command::Run(run) => pipeline.run(run),
                 Command::Cancel(task) => pipeline.cancel(task),
                 Command::Preview { task, path } => pipeline.preview(task, path),
+                Command::PutAside(task) => pipeline.put_aside(task),
                 Command::Shutdown => return,
             }
         }

@@ -8,11 +8,13 @@
 //! `PR_SET_PDEATHSIG` beside it, since that signal is tied to the *thread* that spawned the child, and tokio's threads come and go.
 
 pub mod canary;
+pub mod checkpoint;
 pub mod child;
 mod child_log;
 pub mod frame;
 pub mod in_process;
 pub mod pipeline;
 pub mod protocol;
+pub mod resident;
 pub mod supervisor;
 pub mod task;

@@ -4,20 +4,25 @@
 //! for neither. [`Pipeline`] admits at most `GPU_PROCESS_TASKS_MAX` tasks, which bounds every queue in it. The child drives it from
 //! the pipe ([`super::child`]); `kiln render` drives the very same thing within its own process.
 //!
+//! A scene that was loaded stays in memory for the next task that uses it ([`super::resident`]). A task that is on the device tells its
+//! state now and then; a thread of its own writes it as a checkpoint. A task that is put aside tells it once more, and ends.
+//!
 //! It knows nothing of the store, of leases or of attempts: a task is a [`TaskKey`], and its last message is [`Reply::Ended`].
 
+use super::checkpoint::{self, SavedState};
 use super::protocol::{AdapterReport, Reply, RunTask, TaskEnd, TaskKey};
+use super::resident::ResidentScenes;
 use super::task::{self, LoadedTask, RenderInput};
-use crate::device::{DeviceError, DeviceHandle, WorkId};
+use crate::device::{DeviceError, DeviceHandle, WorkId, system_memory_bytes};
 use crate::image::Film;
-use crate::job::{Failure, FailureReason, Phase, Progress};
-use crate::limits::{GPU_PROCESS_TASKS_MAX, LOADER_STACK_BYTES, LOADER_THREADS, PREVIEWS_QUEUED_MAX, PROGRESS_MS};
-use crate::path_trace::{Render, RenderEvent, RenderStats};
+use crate::job::{Failure, FailureReason, Phase, Priority, Progress};
+use crate::limits::*;
+use crate::path_trace::{Render, RenderEvent, RenderOrder, RenderStats};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +41,10 @@ struct Shared {
     waiting: Condvar,
     encodes: Sender<Encode>,
     previews: Sender<Preview>,
+    saves: Sender<Save>,
+    scenes: ResidentScenes,
+    /// The assets that the front end was told of.
+    told: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -43,6 +52,8 @@ struct State {
     tasks: HashMap<TaskKey, Entry>,
     /// Admitted, and not yet taken by a loader thread; in order of arrival.
     waiting: VecDeque<TaskKey>,
+    /// In a loader thread since then; also those that have ended meanwhile, since a thread cannot be stopped.
+    loading: HashMap<TaskKey, Instant>,
 }
 
 struct Entry {
@@ -50,7 +61,10 @@ struct Entry {
     /// Its place on the device, by arrival: a task that loads faster does not get ahead.
     work: WorkId,
     cancel: Arc<AtomicBool>,
+    put_aside: Arc<AtomicBool>,
     stage: Stage,
+    /// A checkpoint of it is being written.
+    saving: bool,
     /// Where the next preview goes, while one is asked for.
     preview: Option<PathBuf>,
     progress_sent: Option<Instant>,
@@ -59,8 +73,8 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Waiting,
-    /// In a loader thread since then.
-    Loading(Instant),
+    /// In a loader thread.
+    Loading,
     /// Handed to the device thread.
     Device,
     Encoding,
@@ -68,10 +82,19 @@ enum Stage {
 
 /// What the encoder thread gets. At most two of these a task are alive.
 enum Encode {
-    /// A finished film.
-    Film { key: TaskKey, film: Film, stats: Box<RenderStats>, loaded: Arc<LoadedTask> },
+    /// A finished film, and its state where that is worth keeping.
+    Film { key: TaskKey, film: Film, stats: Box<RenderStats>, state: Option<SavedState>, loaded: Arc<LoadedTask> },
     /// A reply that the device thread could not get rid of without waiting.
     Forward(Reply),
+}
+
+/// What the checkpoint thread gets. At most two of these a task are alive: one that is due, and the last one.
+struct Save {
+    key: TaskKey,
+    /// `None`: there is nothing to go on from.
+    state: Option<SavedState>,
+    /// The task ends with it.
+    last: bool,
 }
 
 struct Preview {
@@ -86,6 +109,8 @@ impl Pipeline {
     pub fn start(device: DeviceHandle, replies: Sender<Reply>) -> Self {
         let (encodes, encode_work) = bounded(2 * GPU_PROCESS_TASKS_MAX);
         let (previews, preview_work) = bounded(PREVIEWS_QUEUED_MAX);
+        let (saves, save_work) = bounded(2 * GPU_PROCESS_TASKS_MAX);
+        let scene_bytes_max = system_memory_bytes().unwrap_or(GPU_MEMORY_BYTES_UNKNOWN) / 100 * SCENES_RESIDENT_PERCENT;
         let adapter = device.report().clone();
         let shared = Arc::new(Shared {
             device,
@@ -95,11 +120,19 @@ impl Pipeline {
             waiting: Condvar::new(),
             encodes,
             previews,
+            saves,
+            scenes: ResidentScenes::new(scene_bytes_max),
+            told: Mutex::default(),
         });
         for index in 0..LOADER_THREADS {
             let shared = Arc::clone(&shared);
-            spawn(&format!("loader-{index}"), LOADER_STACK_BYTES, move || shared.load_forever());
+            spawn(&format!("loader-{index}"), LOADER_STACK_BYTES, move || shared.load_forever(Priority::Batch));
         }
+        // One more, which large scenes of lower classes never keep busy.
+        let urgent = Arc::clone(&shared);
+        spawn("loader-urgent", LOADER_STACK_BYTES, move || urgent.load_forever(Priority::Interactive));
+        let saver = Arc::clone(&shared);
+        spawn("checkpoint", LOADER_STACK_BYTES, move || saver.save_forever(&save_work));
         let encoder = Arc::clone(&shared);
         spawn("encoder", LOADER_STACK_BYTES, move || encoder.encode_forever(&encode_work));
         let previewer = Arc::clone(&shared);
@@ -126,13 +159,16 @@ impl Pipeline {
             run: Arc::new(run),
             work: self.shared.device.reserve(),
             cancel: Arc::default(),
+            put_aside: Arc::default(),
             stage: Stage::Waiting,
+            saving: false,
             preview: None,
             progress_sent: None,
         };
         state.tasks.insert(key, entry);
         state.waiting.push_back(key);
-        self.shared.waiting.notify_one();
+        // All of them: not every loader takes every class.
+        self.shared.waiting.notify_all();
     }
 
     /// Stops a task. On the device it stops at the next slice boundary; before it, at once; while it is encoded the GPU is free of
@@ -143,13 +179,30 @@ impl Pipeline {
         entry.cancel.store(true, Ordering::Release);
         match entry.stage {
             // A loader thread that works on it finds it gone afterwards.
-            Stage::Waiting | Stage::Loading(_) => {
+            Stage::Waiting | Stage::Loading => {
                 state.tasks.remove(&key);
                 state.waiting.retain(|waiting| *waiting != key);
                 drop(state);
                 self.shared.send_end(key, TaskEnd::Cancelled);
             }
             Stage::Device | Stage::Encoding => {}
+        }
+    }
+
+    /// Takes a task off the device, or keeps it from getting there; it ends as put aside, after its checkpoint if there is something in
+    /// it. What is being encoded is finished instead, and what cannot leave the device goes on.
+    pub fn put_aside(&self, key: TaskKey) {
+        let mut state = self.shared.lock();
+        let Some(entry) = state.tasks.get(&key) else { return };
+        match entry.stage {
+            Stage::Waiting | Stage::Loading => {
+                state.tasks.remove(&key);
+                state.waiting.retain(|waiting| *waiting != key);
+                drop(state);
+                self.shared.send_end(key, TaskEnd::PutAside);
+            }
+            Stage::Device => entry.put_aside.store(true, Ordering::Release),
+            Stage::Encoding => {}
         }
     }
 
@@ -168,15 +221,12 @@ impl Pipeline {
     }
 
     /// Ends the tasks whose loading takes longer than `limit`, and says so. Their threads cannot be stopped, so a process in which
-    /// there was one has to end; the tasks that it names by then are at fault, and no others.
+    /// there was one has to end; the tasks that it names by then are at fault, and no others. A task that was cancelled meanwhile keeps
+    /// its thread busy all the same.
     pub fn end_overdue(&self, limit: Duration) -> Option<String> {
         let state = self.shared.lock();
-        let overdue: Vec<TaskKey> = state
-            .tasks
-            .iter()
-            .filter(|(_, entry)| matches!(entry.stage, Stage::Loading(since) if since.elapsed() > limit))
-            .map(|(key, _)| *key)
-            .collect();
+        let overdue: Vec<TaskKey> =
+            state.loading.iter().filter(|(_, since)| since.elapsed() > limit).map(|(key, _)| *key).collect();
         drop(state);
         let message = format!("the scene could not be loaded within {} s", limit.as_secs());
         for key in &overdue {
@@ -193,29 +243,32 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The most urgent waiting task; blocks until there is one.
-    fn next_waiting(&self) -> (TaskKey, Arc<RunTask>) {
+    /// The most urgent waiting task that is at least of this class; blocks until there is one.
+    fn next_waiting(&self, lowest: Priority) -> (TaskKey, Arc<RunTask>) {
         let mut state = self.lock();
         loop {
+            let waiting = state.waiting.iter().copied().filter(|key| state.tasks[key].run.priority <= lowest);
             // `min_by_key` takes the first of equals, so that a class stays first in, first out.
-            let best = state.waiting.iter().copied().min_by_key(|key| state.tasks[key].run.priority);
-            if let Some(key) = best {
+            if let Some(key) = waiting.min_by_key(|key| state.tasks[key].run.priority) {
                 state.waiting.retain(|waiting| *waiting != key);
+                state.loading.insert(key, Instant::now());
                 let entry =
                     state.tasks.get_mut(&key).expect("a waiting task has an entry: both are removed under one lock");
-                entry.stage = Stage::Loading(Instant::now());
+                entry.stage = Stage::Loading;
                 return (key, Arc::clone(&entry.run));
             }
             state = self.waiting.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn load_forever(self: &Arc<Self>) {
+    fn load_forever(self: &Arc<Self>, lowest: Priority) {
         loop {
-            let (key, run) = self.next_waiting();
+            let (key, run) = self.next_waiting(lowest);
             let _ = self.replies.try_send(Reply::Progress { task: key, progress: task::progress_at_start(&run) });
-            let loaded = catch_unwind(AssertUnwindSafe(|| task::load(&run)))
+            let loaded = catch_unwind(AssertUnwindSafe(|| task::load(&run, &self.scenes)))
                 .unwrap_or_else(|panic| Err(internal(format!("the loader failed: {}", panic_text(&*panic)), "load")));
+            self.lock().loading.remove(&key);
+            self.tell_residents();
             match loaded {
                 Ok((loaded, input)) => self.submit(key, &run, loaded, input),
                 Err(failure) => self.end(key, TaskEnd::Failed(failure)),
@@ -223,29 +276,46 @@ impl Shared {
         }
     }
 
-    /// Packs a loaded task for the device and hands it over, unless it was cancelled meanwhile.
+    /// Says what stays in memory, if that has changed.
+    fn tell_residents(&self) {
+        let assets = self.scenes.assets();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != assets {
+            told.clone_from(&assets);
+            // A courtesy: the next change tells all of it again.
+            let _ = self.replies.try_send(Reply::Resident { assets });
+        }
+    }
+
+    /// Hands a loaded task over to the device, unless it was cancelled meanwhile.
     fn submit(self: &Arc<Self>, key: TaskKey, run: &RunTask, loaded: LoadedTask, input: RenderInput) {
-        let (cancel, work) = {
+        let (cancel, put_aside, work) = {
             let mut state = self.lock();
             let Some(entry) = state.tasks.get_mut(&key) else { return };
             entry.stage = Stage::Device;
-            (Arc::clone(&entry.cancel), entry.work)
+            (Arc::clone(&entry.cancel), Arc::clone(&entry.put_aside), entry.work)
         };
+        for message in input.notes {
+            let _ = self.replies.try_send(Reply::Log { task: key, message });
+        }
         let shared = Arc::clone(self);
+        let still = loaded.spec.frames.is_none();
         let loaded = Arc::new(loaded);
-        let events = Box::new(move |event| shared.on_render_event(key, &loaded, event));
-        let RenderInput { scene, environment, settings } = input;
-        let label = format!("job {}", key.job);
-        let packed = catch_unwind(AssertUnwindSafe(|| {
-            Render::new(scene, environment, settings, label, run.priority, cancel, events)
-        }));
-        let render = match packed {
-            Ok(render) => render,
-            Err(panic) => {
-                let message = format!("the scene could not be packed for the device: {}", panic_text(&*panic));
-                return self.end(key, TaskEnd::Failed(internal(message, "load")));
-            }
-        };
+        let film_bytes = u64::from(input.settings.width) * u64::from(input.settings.height) * 16;
+        let checkpointed = film_bytes < CHECKPOINT_BYTES_MAX && run.checkpoint_ms > 0;
+        let render = Render::of(RenderOrder {
+            scene: input.scene,
+            sky: input.sky,
+            settings: input.settings,
+            label: format!("job {}", key.job),
+            priority: run.priority,
+            cancel,
+            put_aside,
+            resume: input.resume,
+            checkpoint: checkpointed.then(|| Duration::from_millis(run.checkpoint_ms)),
+            keep_seconds_min: (checkpointed && still).then_some(EXTENDABLE_GPU_SECONDS_MIN),
+            events: Box::new(move |event| shared.on_render_event(key, &loaded, event)),
+        });
         // Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
         if let Err(error) = self.device.submit_as(work, Box::new(render)) {
             self.end_on_device_error(key, error);
@@ -274,13 +344,36 @@ impl Shared {
                     let _ = self.previews.try_send(Preview { key, path, film, loaded: Arc::clone(loaded) });
                 }
             }
-            RenderEvent::Finished { film, stats } => {
+            RenderEvent::Checkpoint { state, .. } => {
+                let mut tasks = self.lock();
+                let Some(entry) = tasks.tasks.get_mut(&key).filter(|entry| !entry.saving) else { return };
+                entry.saving = true;
+                drop(tasks);
+                self.saves
+                    .send(Save { key, state: Some(state), last: false })
+                    .expect("the checkpoint thread lives as long as the process");
+            }
+            RenderEvent::Note(message) => {
+                let _ = self.replies.try_send(Reply::Log { task: key, message });
+            }
+            RenderEvent::Preempted => {
+                let _ = self.replies.try_send(Reply::Preempted { task: key });
+            }
+            RenderEvent::PutAside { state, .. } => {
+                if let Some(entry) = self.lock().tasks.get_mut(&key) {
+                    entry.stage = Stage::Encoding;
+                }
+                self.saves
+                    .send(Save { key, state, last: true })
+                    .expect("the checkpoint thread lives as long as the process");
+            }
+            RenderEvent::Finished { film, stats, state } => {
                 if let Some(entry) = self.lock().tasks.get_mut(&key) {
                     entry.stage = Stage::Encoding;
                 }
                 self.forward(Reply::DeviceFree { task: key });
                 let stats = Box::new(stats);
-                let encode = Encode::Film { key, film, stats, loaded: Arc::clone(loaded) };
+                let encode = Encode::Film { key, film, stats, state, loaded: Arc::clone(loaded) };
                 self.encodes.send(encode).expect("the encoder thread lives as long as the process");
             }
             RenderEvent::Cancelled => {
@@ -316,8 +409,8 @@ impl Shared {
 
     fn encode_forever(&self, work: &Receiver<Encode>) {
         for encode in work {
-            let (key, film, stats, loaded) = match encode {
-                Encode::Film { key, film, stats, loaded } => (key, film, stats, loaded),
+            let (key, film, stats, state, loaded) = match encode {
+                Encode::Film { key, film, stats, state, loaded } => (key, film, stats, state, loaded),
                 Encode::Forward(reply) => {
                     let _ = self.replies.send(reply);
                     continue;
@@ -333,6 +426,7 @@ impl Shared {
             let result = if cancel.load(Ordering::Acquire) {
                 TaskEnd::Cancelled
             } else {
+                self.save(key, &run, state);
                 catch_unwind(AssertUnwindSafe(|| task::finish(&run, &loaded, &film, &stats, &self.adapter)))
                     .unwrap_or_else(|panic| {
                         Err(internal(format!("the encoder failed: {}", panic_text(&*panic)), "encode"))
@@ -343,6 +437,36 @@ impl Shared {
             let result = if cancel.load(Ordering::Acquire) { TaskEnd::Cancelled } else { result };
             drop((film, loaded));
             self.end(key, result);
+        }
+    }
+
+    fn save_forever(&self, work: &Receiver<Save>) {
+        for Save { key, state, last } in work {
+            let run = self.lock().tasks.get(&key).map(|entry| Arc::clone(&entry.run));
+            if let Some(run) = run {
+                self.save(key, &run, state);
+            }
+            if last {
+                self.end(key, TaskEnd::PutAside);
+            } else if let Some(entry) = self.lock().tasks.get_mut(&key) {
+                entry.saving = false;
+            }
+        }
+    }
+
+    /// Writes a checkpoint and says where. One that cannot be written is only logged: it saves time, and is not what was asked for.
+    fn save(&self, key: TaskKey, run: &RunTask, state: Option<SavedState>) {
+        let Some(state) = state else { return };
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        let path = run.output_dir.join(format!("checkpoint-{}", WRITTEN.fetch_add(1, Ordering::Relaxed)));
+        match catch_unwind(AssertUnwindSafe(|| checkpoint::write(&path, &state))) {
+            Ok(Ok(())) => {
+                let _ = self.replies.send(Reply::Checkpoint { task: key, path });
+            }
+            Ok(Err(error)) => tracing::warn!(job.id = %key.job, %error, "a checkpoint could not be written"),
+            Err(panic) => {
+                tracing::error!(job.id = %key.job, message = panic_text(&*panic), "the checkpoint thread failed")
+            }
         }
     }
 

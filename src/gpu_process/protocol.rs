@@ -3,7 +3,7 @@
 //! Frames: u32 little-endian length, then postcard, at most `PIPE_FRAME_BYTES_MAX`. Pictures never travel in frames: they are files
 //! in the spool folder. Specs travel as JSON, since postcard cannot carry untagged enums.
 
-use crate::job::{Failure, JobId, Output, Priority, Progress};
+use crate::job::{Failure, JobId, Output, Priority, Progress, TaskKind, TaskPlan};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -30,6 +30,9 @@ pub enum Command {
         /// Where to.
         path: PathBuf,
     },
+    /// Leave the device at the next slice boundary and end, with a checkpoint of what is done (`Reply::Checkpoint`, before
+    /// `Reply::Ended`). What has left the device already is finished instead.
+    PutAside(TaskKey),
     /// Finish nothing more; exit.
     Shutdown,
 }
@@ -49,6 +52,32 @@ pub struct RunTask {
     pub output_dir: PathBuf,
     /// Class: the device thread prefers the lower one at every slice boundary.
     pub priority: Priority,
+    /// Which frames of the job, and what to do with them.
+    pub plan: TaskPlan,
+    /// The frames that an assembling task puts together, in their order.
+    pub frames: Vec<PathBuf>,
+    /// Where an earlier attempt stopped.
+    pub checkpoint: Option<PathBuf>,
+    /// Milliseconds of work on the device between two checkpoints; 0 for none, neither then nor at the end.
+    pub checkpoint_ms: u64,
+}
+
+impl RunTask {
+    /// A task of a still, without an earlier attempt and without checkpoints.
+    pub fn still(task: TaskKey, spec_json: String, assets: Vec<(String, PathBuf)>, output_dir: PathBuf) -> Self {
+        Self {
+            task,
+            client: "local".to_owned(),
+            spec_json,
+            assets,
+            output_dir,
+            priority: Priority::default(),
+            plan: TaskPlan { first_frame: 0, last_frame: 0, kind: TaskKind::Frames },
+            frames: Vec::new(),
+            checkpoint: None,
+            checkpoint_ms: 0,
+        }
+    }
 }
 
 /// GPU process → front end.
@@ -69,6 +98,8 @@ pub enum Reply {
         gpu_seconds: f64,
         /// Bytes on the device by the ledger.
         gpu_bytes: u64,
+        /// Bytes of the process that are in memory; 0 where the system does not say.
+        process_bytes: u64,
     },
     /// At most 4 a second a task.
     Progress {
@@ -98,6 +129,23 @@ pub enum Reply {
         /// Samples per pixel in it.
         samples: u32,
     },
+    /// A state to go on from is written, as a file that is the front end's from now on.
+    Checkpoint {
+        /// Which.
+        task: TaskKey,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Work of a more urgent class took the device from it; it goes on by itself.
+    Preempted {
+        /// Which.
+        task: TaskKey,
+    },
+    /// What stays in the process for the next task that uses it has changed.
+    Resident {
+        /// Asset references, the most recently used first.
+        assets: Vec<String>,
+    },
     /// The last message about a task.
     Ended {
         /// Which.
@@ -119,6 +167,8 @@ pub enum TaskEnd {
     },
     /// After `Command::Cancel`.
     Cancelled,
+    /// After `Command::PutAside`.
+    PutAside,
     /// Typed.
     Failed(#[serde(with = "as_json")] Failure),
 }

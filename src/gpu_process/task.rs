@@ -3,14 +3,17 @@
 //! Plain functions of their arguments and of files; they know nothing of threads or pipes. The service's GPU process and
 //! `kiln render` share them.
 
+use super::checkpoint::{self, SavedState};
 use super::protocol::{AdapterReport, RunTask, TaskEnd};
+use super::resident::{self, Loaded, LoadedScene, ResidentScenes};
 use crate::device::DeviceError;
 use crate::image::{self, EncodeError, Film};
-use crate::job::spec::{AssetRef, EnvironmentSpec};
+use crate::job::spec::{AnimationSpec, AssetRef, CameraSpec, EnvironmentSpec, Format, OutputSpec, SceneFrames};
 use crate::job::{Failure, FailureDetail, FailureReason, JobSpec, Progress, SceneSpec};
-use crate::path_trace::{RenderSettings, RenderStats};
-use crate::scene::environment::{self, Environment};
-use crate::scene::{self, LoadOptions, Scene, SceneReport};
+use crate::limits::CHECKPOINT_BYTES_MAX;
+use crate::path_trace::{self, PackedScene, PackedSky, RenderSettings, RenderStats};
+use crate::scene::environment;
+use crate::scene::{self, Camera, LoadOptions, SceneReport};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,48 +22,163 @@ use std::time::Instant;
 pub struct LoadedTask {
     /// What is to be rendered.
     pub spec: SceneSpec,
+    /// Which frame of it; 0 for a still.
+    pub frame: u32,
     /// What became of the scene's file.
     pub report: SceneReport,
     /// Milliseconds that the loading took.
     pub load_ms: u64,
 }
 
-/// Everything that the path tracer needs of a task. Large: to be dropped as soon as it is packed for the device.
+/// Everything that the path tracer needs of a task.
 pub struct RenderInput {
     /// The scene.
-    pub scene: Arc<Scene>,
+    pub scene: Arc<PackedScene>,
     /// The light around it.
-    pub environment: Arc<Environment>,
+    pub sky: Arc<PackedSky>,
     /// How to render it.
     pub settings: RenderSettings,
+    /// The state that an earlier attempt left.
+    pub resume: Option<SavedState>,
+    /// Sentences for the user.
+    pub notes: Vec<String>,
 }
 
-/// Reads and builds everything that a task needs on the device.
+/// Reads and builds everything that a task needs on the device, but for what is in `scenes` already.
 ///
 /// # Errors
 /// What is wrong with the user's files, with its place; or `out_of_memory`, before the machine runs out of it.
-pub fn load(run: &RunTask) -> Result<(LoadedTask, RenderInput), Failure> {
+pub fn load(run: &RunTask, scenes: &ResidentScenes) -> Result<(LoadedTask, RenderInput), Failure> {
     let start = Instant::now();
-    let spec: JobSpec = serde_json::from_str(&run.spec_json).map_err(|error| {
-        failure(FailureReason::Internal, format!("the job document cannot be read: {error}"), "load")
-    })?;
-    let JobSpec::Scene(spec) = spec else {
+    let JobSpec::Scene(spec) = document(run)? else {
         return Err(failure(FailureReason::Internal, "this GPU process runs no shaders".to_owned(), "load"));
     };
-    let path = asset(run, &spec.scene.asset)?;
-    check_memory(path)?;
-    let options = LoadOptions { animation: spec.animation.clone() };
-    let scene = scene::load(path, &options).map_err(|error| error.failure())?;
-    let aspect = spec.size[0] as f32 / spec.size[1] as f32;
-    let camera = scene::camera::resolve(&scene, spec.camera.as_ref(), aspect).map_err(|error| error.failure())?;
-    let environment = match &spec.environment {
-        EnvironmentSpec::Preset(preset) => environment::preset(preset.preset),
-        EnvironmentSpec::Asset(file) => environment::load(asset(run, &file.asset)?).map_err(|error| error.failure())?,
-    };
+    let frame = run.plan.first_frame;
+    let scene = load_scene(run, &spec, frame, scenes)?;
+    let sky = load_sky(run, &spec, scenes)?;
+    let camera = camera(run, &spec, &scene, scenes)?;
     let settings = RenderSettings::new(&spec, camera);
-    let report = scene.report.clone();
-    let input = RenderInput { scene: Arc::new(scene), environment: Arc::new(environment), settings };
-    Ok((LoadedTask { spec, report, load_ms: start.elapsed().as_millis() as u64 }, input))
+    let mut notes = Vec::new();
+    let resume = run.checkpoint.as_deref().and_then(|path| match checkpoint::read(path, CHECKPOINT_BYTES_MAX) {
+        Ok(state) => Some(state),
+        Err(error) => {
+            notes.push(format!("warning: a checkpoint was ignored and the work begins again: {error}"));
+            None
+        }
+    });
+    let report = scene.view.report.clone();
+    let input = RenderInput { scene: Arc::clone(&scene.packed), sky, settings, resume, notes };
+    Ok((LoadedTask { spec, frame, report, load_ms: start.elapsed().as_millis() as u64 }, input))
+}
+
+fn document(run: &RunTask) -> Result<JobSpec, Failure> {
+    serde_json::from_str(&run.spec_json)
+        .map_err(|error| failure(FailureReason::Internal, format!("the job document cannot be read: {error}"), "load"))
+}
+
+/// The pose of a frame.
+fn pose(spec: &SceneSpec, frame: u32) -> Option<AnimationSpec> {
+    match &spec.frames {
+        None | Some(SceneFrames::Turntable(_)) => spec.animation.clone(),
+        Some(SceneFrames::Range(frames)) => {
+            let base = spec.animation.clone().unwrap_or(AnimationSpec { clip: None, time_s: 0.0 });
+            let time_s = f64::from(base.time_s) + f64::from(frame) / f64::from(frames.fps);
+            Some(AnimationSpec { time_s: time_s as f32, ..base })
+        }
+    }
+}
+
+fn load_scene(
+    run: &RunTask,
+    spec: &SceneSpec,
+    frame: u32,
+    scenes: &ResidentScenes,
+) -> Result<Arc<LoadedScene>, Failure> {
+    let animation = pose(spec, frame);
+    let key = resident::key(&spec.scene.asset.0, animation.as_ref());
+    let loaded = scenes.get(key.as_deref(), || {
+        let path = asset(run, &spec.scene.asset)?;
+        check_memory(path)?;
+        let mut view = scene::load(path, &LoadOptions { animation }).map_err(|error| error.failure())?;
+        let mut packed = path_trace::pack_scene(&view).map_err(|error| device_failure(&error))?;
+        packed.key = key.clone();
+        // Large, and packed now.
+        (view.meshes, view.images, view.instances, view.tlas, view.emissive_triangles) = Default::default();
+        Ok(Loaded::Scene(Arc::new(LoadedScene { view, packed: Arc::new(packed) })))
+    })?;
+    match loaded {
+        Loaded::Scene(scene) => Ok(scene),
+        Loaded::Sky(_) => unreachable!("the keys of environments are others"),
+    }
+}
+
+fn load_sky(run: &RunTask, spec: &SceneSpec, scenes: &ResidentScenes) -> Result<Arc<PackedSky>, Failure> {
+    let key = match &spec.environment {
+        EnvironmentSpec::Preset(preset) => Some(format!("preset {:?}", preset.preset)),
+        EnvironmentSpec::Asset(file) => resident::key(&file.asset.0, None).map(|key| format!("{key} environment")),
+    };
+    let loaded = scenes.get(key.as_deref(), || {
+        let environment = match &spec.environment {
+            EnvironmentSpec::Preset(preset) => environment::preset(preset.preset),
+            EnvironmentSpec::Asset(file) => {
+                environment::load(asset(run, &file.asset)?).map_err(|error| error.failure())?
+            }
+        };
+        let mut sky = path_trace::pack_sky(&environment);
+        sky.key = key.clone();
+        Ok(Loaded::Sky(Arc::new(sky)))
+    })?;
+    match loaded {
+        Loaded::Sky(sky) => Ok(sky),
+        Loaded::Scene(_) => unreachable!("the keys of scenes are others"),
+    }
+}
+
+/// The camera of the task's frame. One that is placed by the scene's bounds is placed by those of the first frame for all of them, since a
+/// picture that breathes with its subject is no film.
+fn camera(run: &RunTask, spec: &SceneSpec, scene: &LoadedScene, scenes: &ResidentScenes) -> Result<Camera, Failure> {
+    let aspect = spec.size[0] as f32 / spec.size[1] as f32;
+    let frame = run.plan.first_frame;
+    let resolve = |scene: &LoadedScene| {
+        scene::camera::resolve(&scene.view, spec.camera.as_ref(), aspect).map_err(|error| error.failure())
+    };
+    match &spec.frames {
+        None => resolve(scene),
+        Some(SceneFrames::Turntable(frames)) => {
+            let turn = f64::from(frame) / f64::from(frames.turntable.max(1));
+            Ok(scene::camera::turned(resolve(scene)?, &scene.view, turn))
+        }
+        Some(SceneFrames::Range(frames)) => {
+            let framed = match &spec.camera {
+                None => scene.view.cameras.is_empty(),
+                Some(CameraSpec::Orbit { .. }) => true,
+                Some(CameraSpec::Gltf { .. } | CameraSpec::LookAt(_)) => false,
+            };
+            if framed && frame != frames.start {
+                resolve(&*load_scene(run, spec, frames.start, scenes)?)
+            } else {
+                resolve(scene)
+            }
+        }
+    }
+}
+
+/// The name and the format of a frame's file.
+fn frame_file(spec: &SceneSpec, frame: u32) -> (String, OutputSpec) {
+    let animation = spec.frames.is_some() && spec.output.format.is_animation();
+    let output = if animation {
+        OutputSpec { format: Format::Png, bit_depth: 8, ..spec.output.clone() }
+    } else {
+        spec.output.clone()
+    };
+    let still = image::file_name(output.format);
+    match &spec.frames {
+        None => (still.to_owned(), output),
+        Some(_) => {
+            let extension = still.rsplit('.').next().unwrap_or_default();
+            (format!("frame-{frame:04}.{extension}"), output)
+        }
+    }
 }
 
 /// Makes files of a finished film, and the report.
@@ -76,15 +194,10 @@ pub fn finish(
 ) -> Result<TaskEnd, Failure> {
     let start = Instant::now();
     let spec = &loaded.spec;
-    let output = image::encode(film, &spec.output, spec.tone_map, spec.exposure_ev, spec.background, &run.output_dir)
-        .map_err(|error| {
-        // The folder is this server's own business.
-        let message = match &error {
-            EncodeError::Io { source, .. } => format!("the picture could not be written: {source}"),
-            other => other.to_string(),
-        };
-        failure(error.reason(), message, "encode")
-    })?;
+    let (name, output) = frame_file(spec, loaded.frame);
+    let path = run.output_dir.join(name);
+    let output = image::encode_as(film, &output, spec.tone_map, spec.exposure_ev, spec.background, &path)
+        .map_err(|error| encode_failure(&error))?;
     let report = serde_json::json!({
         "scene": loaded.report,
         "render": stats,
@@ -94,6 +207,16 @@ pub fn finish(
         "kiln": env!("CARGO_PKG_VERSION"),
     });
     Ok(TaskEnd::Succeeded { outputs: vec![output], report_json: report.to_string() })
+}
+
+/// What a picture that cannot be written means for its task.
+pub fn encode_failure(error: &EncodeError) -> Failure {
+    // The folder is this server's own business.
+    let message = match error {
+        EncodeError::Io { source, .. } => format!("the picture could not be written: {source}"),
+        other => other.to_string(),
+    };
+    failure(error.reason(), message, "encode")
 }
 
 /// Writes a film as it is now as a PNG to `path`, which appears there only when it is complete.

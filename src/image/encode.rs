@@ -62,16 +62,33 @@ pub fn encode(
     background: Background,
     dir: &Path,
 ) -> Result<Output, EncodeError> {
+    encode_as(film, output, tone_map, exposure_ev, background, &dir.join(file_name(output.format)))
+}
+
+/// As [`encode`], into the file `path`, whose name is the output's.
+///
+/// # Errors
+/// As [`encode`].
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_as(
+    film: &Film,
+    output: &OutputSpec,
+    tone_map: ToneMap,
+    exposure_ev: f32,
+    background: Background,
+    path: &Path,
+) -> Result<Output, EncodeError> {
     film.check_finite()?;
-    let path = dir.join(file_name(output.format));
-    let written = write_file(film, output, &Display::new(tone_map, exposure_ev, background), &path);
+    let written = write_file(film, output, &Display::new(tone_map, exposure_ev, background), path);
     if written.is_err() {
         // The error says what happened; a file that cannot be removed either changes nothing about it.
-        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(path);
     }
     let (bytes, sha256) = written?;
     Ok(Output {
-        name: file_name(output.format).to_owned(),
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         media_type: media_type(output.format).to_owned(),
         bytes,
         sha256: hex::encode(sha256),

@@ -10,7 +10,7 @@ mod exr_file;
 
 pub use color::{linear_from_srgb, srgb_from_linear, tone_map};
 pub use convert::convert;
-pub use encode::{encode, file_name, media_type, preview_png};
+pub use encode::{encode, encode_as, file_name, media_type, preview_png};
 
 use crate::job::FailureReason;
 use std::path::PathBuf;

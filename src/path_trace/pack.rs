@@ -34,6 +34,8 @@ pub const STACK_ENTRIES: u32 = 32;
 
 /// A scene in the form that kernels read, but for the limits of one adapter.
 pub struct PackedScene {
+    /// Names the content: two packed scenes with one key are equal. `None`: nobody knows it by a name.
+    pub key: Option<String>,
     /// TLAS, then each mesh's BVH; or the flat tree alone.
     pub nodes: Vec<CwBvhNode>,
     /// Where traversal starts.
@@ -54,6 +56,21 @@ pub struct PackedScene {
     pub lights: PackedLights,
     /// What is used.
     pub features: Features,
+}
+
+impl PackedScene {
+    /// Bytes of the arrays, which is about what they take on the device.
+    pub fn bytes(&self) -> u64 {
+        let arrays = size_of_val(self.nodes.as_slice())
+            + size_of_val(self.triangles.as_slice())
+            + size_of_val(self.vertices.as_slice())
+            + size_of_val(self.instances.as_slice())
+            + size_of_val(self.materials.as_slice())
+            + size_of_val(self.lights.lights.as_slice())
+            + size_of_val(self.lights.emitters.as_slice())
+            + size_of_val(self.lights.emitter_of_triangle.as_slice());
+        arrays as u64 + self.images.iter().map(|image| image.rgba8.len() as u64).sum::<u64>()
+    }
 }
 
 /// A picture's texels.
@@ -161,6 +178,7 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
         PackedImage { width: image.width, height: image.height, rgba8: image.rgba8.clone() }
     });
     Ok(PackedScene {
+        key: None,
         root_node: 0,
         nodes,
         triangles,

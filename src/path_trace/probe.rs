@@ -3,7 +3,7 @@
 use super::kernels::{RenderKernels, Variant};
 use super::layout;
 use super::pack::{self, PackedScene};
-use super::resident::upload_geometry;
+use super::resident::{texel_pools, upload_geometry};
 use crate::device::{Abandoned, DeviceError, GpuContext, SliceOutcome, SliceWork};
 use crate::job::Priority;
 use crate::scene::Scene;
@@ -57,7 +57,8 @@ impl Probe {
     fn trace(&self, gpu: &GpuContext<'_>) -> Result<Vec<Option<ProbeHit>>, DeviceError> {
         let scene = self.scene.as_ref().map_err(Clone::clone)?;
         let count = self.rays.len();
-        let (geometry, texel_pools) = upload_geometry(gpu, scene)?;
+        let geometry = upload_geometry(gpu, scene)?;
+        let texel_pools = texel_pools(gpu, scene)?;
         let variant = Variant { features: scene.features, environment: false, texel_pools, lens: false };
         let extend = RenderKernels::compile(gpu, variant)?.extend;
         let rays: Vec<layout::PathRay> = self

@@ -3,13 +3,19 @@
 //! The work is a list of items: item i is sample i / P of place i mod P in the work order of P pixels. A batch is a run of items, one
 //! path slot each. Every path writes to its own slot only, and a finished batch is added to the film one pixel at a time in the order of
 //! samples: so the film's bits depend neither on the size of batches, nor on slices, nor on the order in which the GPU worked.
+//!
+//! Between two batches the film and the number of items in it are the whole state ([`super::checkpoint`]). A render reads it back now and then
+//! for a checkpoint, when it has to make room on the device, and when it is put aside.
 
+use super::checkpoint::{self, RenderState, TOTALS_WORDS};
+use super::film;
 use super::layout;
 use super::pack::{self, PackedScene};
-use super::resident::Resident;
+use super::resident::{self, Resident};
 use super::settings::{Background, RenderSettings};
 use super::sky::{self, PackedSky};
 use crate::device::{Abandoned, DeviceError, GpuContext, Kernel, SliceOutcome, SliceWork};
+use crate::gpu_process::checkpoint::SavedState;
 use crate::image::Film;
 use crate::job::Priority;
 use crate::scene::Scene;
@@ -33,14 +39,34 @@ pub enum RenderEvent {
         /// Seconds of slices so far.
         gpu_seconds: f64,
     },
-    /// The film so far; only after the first sample of every pixel.
+    /// The film so far. Before the first sample of every pixel it is a mosaic of those that are there, with `samples` 0.
     Preview(Film),
+    /// The state so far, to go on from after a crash; see [`RenderOrder::checkpoint`].
+    Checkpoint {
+        /// The state.
+        state: SavedState,
+        /// Samples per pixel in it.
+        samples_done: u32,
+    },
+    /// A sentence for the user.
+    Note(String),
+    /// Work of a more urgent class took the device.
+    Preempted,
     /// The last event: it is done.
     Finished {
         /// The picture.
         film: Film,
         /// What it took.
         stats: RenderStats,
+        /// The state, where [`RenderOrder::keep_seconds_min`] says so.
+        state: Option<SavedState>,
+    },
+    /// The last event: it left the device, as it was asked to.
+    PutAside {
+        /// The state to go on from; `None` where there is nothing in it, or nothing new.
+        state: Option<SavedState>,
+        /// Samples per pixel in it.
+        samples_done: u32,
     },
     /// The last event: it was cancelled.
     Cancelled,
@@ -59,7 +85,7 @@ pub struct RenderStats {
     pub rays_shadow: u64,
     /// Samples that were not a number; left out of the film. Must be 0: each one is a defect.
     pub nan_pixels: u32,
-    /// Seconds of slices, the upload included.
+    /// Seconds of slices, the upload included; those before an interruption too.
     pub gpu_seconds: f64,
     /// Of these, seconds of the upload and of compiling kernels.
     pub upload_seconds: f64,
@@ -76,12 +102,41 @@ pub struct RenderStats {
 /// The events' receiver.
 pub type RenderEvents = Box<dyn FnMut(RenderEvent) + Send>;
 
+/// What a render is made of.
+pub struct RenderOrder {
+    /// The scene.
+    pub scene: Arc<PackedScene>,
+    /// The light around it.
+    pub sky: Arc<PackedSky>,
+    /// How to render it.
+    pub settings: RenderSettings,
+    /// For logs and labels.
+    pub label: String,
+    /// Class on the device thread.
+    pub priority: Priority,
+    /// Set by whoever wants it to be dropped.
+    pub cancel: Arc<AtomicBool>,
+    /// Set by whoever wants it to leave with its state.
+    pub put_aside: Arc<AtomicBool>,
+    /// A state to go on from. One that does not fit is ignored with a [`RenderEvent::Note`].
+    pub resume: Option<SavedState>,
+    /// Work between two checkpoints; `None` for none.
+    pub checkpoint: Option<Duration>,
+    /// Seconds of slices from which on a finished render's state is worth keeping, for more samples later; `None` for never.
+    pub keep_seconds_min: Option<f64>,
+    /// Called on the device thread.
+    pub events: RenderEvents,
+}
+
 /// A render, to be given to [`crate::device::DeviceHandle::submit`].
 pub struct Render {
+    /// Or why it cannot be packed.
+    packed: Result<(Arc<PackedScene>, Arc<PackedSky>), DeviceError>,
     settings: RenderSettings,
     label: String,
     priority: Priority,
     cancel: Arc<AtomicBool>,
+    put_aside: Arc<AtomicBool>,
     events: RenderEvents,
     stage: Stage,
     stats: RenderStats,
@@ -93,11 +148,21 @@ pub struct Render {
     batch_paths: u32,
     /// Bounces in one submission.
     bounces_per_submission: u32,
+    /// A checkpoint that nobody has looked at yet.
+    resume: Option<SavedState>,
+    /// The state of a render that has left the device.
+    evicted: Option<RenderState>,
+    /// See [`checkpoint::identity`]; known once it was on the device.
+    identity: Option<[u8; 32]>,
+    checkpoint: Option<Duration>,
+    keep_seconds_min: Option<f64>,
+    /// Work since the last state that somebody else has.
+    unsaved: Duration,
 }
 
 enum Stage {
-    /// Not yet on the device; or it cannot get there.
-    Packed(Result<Box<(PackedScene, PackedSky)>, DeviceError>),
+    /// Not on the device: not yet, or not now.
+    Packed,
     Resident(Box<Resident>, layout::Params),
     Ended,
 }
@@ -121,9 +186,12 @@ const POOL_PATHS_DISCRETE: u32 = 1 << 20;
 const POOL_PATHS_FIRST: u32 = 64 << 10;
 /// Submissions that the GPU may have before the thread waits.
 const SUBMISSIONS_IN_FLIGHT_MAX: usize = 2;
+/// Work between two checkpoints, at least, as a multiple of the time that the device thread spends on one: about 2 % of it.
+const CHECKPOINT_COST_MIN: u32 = 50;
 
 impl Render {
-    /// Packs the scene, on the calling thread. What is wrong shows as [`RenderEvent::Failed`] later.
+    /// A render of a scene that nobody else knows, without checkpoints. Packs it, on the calling thread; what is wrong shows as
+    /// [`RenderEvent::Failed`] later.
     pub fn new(
         scene: Arc<Scene>,
         environment: Arc<Environment>,
@@ -133,20 +201,51 @@ impl Render {
         cancel: Arc<AtomicBool>,
         events: RenderEvents,
     ) -> Self {
-        assert!(settings.width > 0 && settings.height > 0 && settings.samples > 0, "a spec is validated at the edge");
-        let packed = pack::pack(&scene).map(|packed| Box::new((packed, sky::pack(&environment))));
+        let packed = pack::pack(&scene).map(|packed| (Arc::new(packed), Arc::new(sky::pack(&environment))));
+        Self::begin(packed, settings, label, priority, cancel, events)
+    }
+
+    /// A render of what is packed already.
+    pub fn of(order: RenderOrder) -> Self {
+        let RenderOrder { scene, sky, settings, label, priority, cancel, events, .. } = order;
         Self {
+            put_aside: order.put_aside,
+            resume: order.resume,
+            checkpoint: order.checkpoint,
+            keep_seconds_min: order.keep_seconds_min,
+            ..Self::begin(Ok((scene, sky)), settings, label, priority, cancel, events)
+        }
+    }
+
+    fn begin(
+        packed: Result<(Arc<PackedScene>, Arc<PackedSky>), DeviceError>,
+        settings: RenderSettings,
+        label: String,
+        priority: Priority,
+        cancel: Arc<AtomicBool>,
+        events: RenderEvents,
+    ) -> Self {
+        assert!(settings.width > 0 && settings.height > 0 && settings.samples > 0, "a spec is validated at the edge");
+        Self {
+            packed,
             settings,
             label,
             priority,
             cancel,
+            put_aside: Arc::default(),
             events,
-            stage: Stage::Packed(packed),
+            stage: Stage::Packed,
             stats: RenderStats::default(),
             items_done: 0,
             batch: None,
             batch_paths: 0,
             bounces_per_submission: 1,
+            resume: None,
+            evicted: None,
+            identity: None,
+            checkpoint: None,
+            keep_seconds_min: None,
+            unsaved: Duration::ZERO,
         }
     }
 
@@ -154,32 +253,72 @@ impl Render {
         u64::from(self.settings.order_count()) * u64::from(self.settings.samples)
     }
 
-    fn upload(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
-        let start = Instant::now();
-        let packed = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Packed(packed) => packed?,
-            other => {
-                self.stage = other;
-                return Ok(());
-            }
-        };
-        let (scene, sky) = *packed;
+    fn samples_done(&self) -> u32 {
+        (self.items_done / u64::from(self.settings.order_count())) as u32
+    }
+
+    /// Paths in the pool on this adapter.
+    fn pool_paths(&self, gpu: &GpuContext<'_>) -> u32 {
         let pool_max = match gpu.adapter.device_type.as_str() {
             "cpu" => POOL_PATHS_SOFTWARE,
             "discrete" => POOL_PATHS_DISCRETE,
             _ => POOL_PATHS_INTEGRATED,
         };
         let pool_paths = self.settings.slice_paths.unwrap_or(pool_max).clamp(1, POOL_PATHS_DISCRETE);
-        let pool_paths = u32::try_from(self.items_total()).map_or(pool_paths, |items| items.min(pool_paths));
+        u32::try_from(self.items_total()).map_or(pool_paths, |items| items.min(pool_paths))
+    }
+
+    /// Gets the scene on the device, and the film that there is already. Where it fails it can be tried again.
+    fn upload(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        if !matches!(self.stage, Stage::Packed) {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let (scene, sky) = self.packed.clone()?;
+        let pool_paths = self.pool_paths(gpu);
         let resident = Resident::create(gpu, &scene, &sky, &self.settings, pool_paths)?;
         let params = self.params(&scene, &sky);
-        self.batch_paths =
-            if self.settings.slice_paths.is_some() { pool_paths } else { pool_paths.min(POOL_PATHS_FIRST) };
+        self.identity = checkpoint::identity(&scene, &sky, &params, gpu.adapter);
+        if self.evicted.is_none() {
+            self.evicted = self.resumed();
+        }
+        if let Some(state) = &self.evicted {
+            for (sums, film) in state.sums.chunks(resident.film_places as usize).zip(&resident.films) {
+                gpu.upload(film, 0, bytemuck::cast_slice(sums))?;
+            }
+            let totals = offset_of!(layout::Counters, nan_count) as u64;
+            gpu.write(&resident.counters, totals, bytemuck::cast_slice(&state.totals));
+            (self.items_done, self.stats.slices, self.stats.gpu_seconds) =
+                (state.items_done, state.slices, state.gpu_seconds);
+            self.evicted = None;
+        }
+        if self.batch_paths == 0 {
+            self.batch_paths =
+                if self.settings.slice_paths.is_some() { pool_paths } else { pool_paths.min(POOL_PATHS_FIRST) };
+        }
         self.stats.pool_paths = pool_paths;
         self.stats.gpu_bytes = resident.bytes;
         self.stage = Stage::Resident(Box::new(resident), params);
-        self.stats.upload_seconds = start.elapsed().as_secs_f64();
+        self.stats.upload_seconds += start.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// The state of the checkpoint that the render was given, if it fits; a word about it to the user in any case.
+    fn resumed(&mut self) -> Option<RenderState> {
+        let saved = self.resume.take()?;
+        let state = match self.identity {
+            Some(identity) => RenderState::restore(&saved, identity, self.settings.order_count(), self.items_total()),
+            None => Err("the scene or the environment has no name"),
+        };
+        let (state, note) = match state {
+            Ok(state) => {
+                let samples = state.items_done / u64::from(self.settings.order_count());
+                (Some(state), format!("goes on from a checkpoint with {samples} samples per pixel"))
+            }
+            Err(why) => (None, format!("warning: a checkpoint was ignored and the work begins again: {why}")),
+        };
+        (self.events)(RenderEvent::Note(note));
+        state
     }
 
     fn params(&self, scene: &PackedScene, sky: &PackedSky) -> layout::Params {
@@ -292,47 +431,86 @@ impl Render {
         }
     }
 
-    /// The film as far as batches are finished.
-    fn film(&self, gpu: &GpuContext<'_>) -> Result<Film, DeviceError> {
+    /// The sums as far as batches are finished, one a place of the work order.
+    fn sums(&self, gpu: &GpuContext<'_>) -> Result<Vec<[f32; 4]>, DeviceError> {
         let Stage::Resident(resident, params) = &self.stage else { unreachable!("asked for after the upload only") };
-        let settings = &self.settings;
-        let order_count = u64::from(params.order_count);
-        let whole = self.items_done / order_count;
-        // Places of the work order that have one sample more.
-        let ahead = self.items_done % order_count;
-        let mut rgba = vec![[0.0_f32; 4]; settings.width as usize * settings.height as usize];
-        for (part, film) in resident.films.iter().enumerate() {
+        let mut sums: Vec<[f32; 4]> = Vec::with_capacity(params.order_count as usize);
+        for film in &resident.films {
             gpu.alive();
-            let first = part as u32 * resident.film_places;
-            let sums: Vec<[f32; 4]> = gpu.read(film, (film.size() / 16) as usize)?;
-            let places = (params.order_count - first).min(resident.film_places);
-            for (order, sum) in (first..first + places).zip(sums) {
-                let samples = whole + u64::from(u64::from(order) < ahead);
-                if let Some(pixel) = settings.order_pixel(order)
-                    && samples > 0
-                {
-                    rgba[pixel] = sum.map(|channel| (f64::from(channel) / samples as f64) as f32);
-                }
+            let places = (params.order_count as usize - sums.len()).min(resident.film_places as usize);
+            let part: Vec<[f32; 4]> = gpu.read(film, places)?;
+            if sums.is_empty() {
+                sums = part;
+            } else {
+                sums.extend(part);
             }
         }
-        Ok(Film { width: settings.width, height: settings.height, rgba, samples: whole as u32 })
+        Ok(sums)
+    }
+
+    /// See [`TOTALS_WORDS`].
+    fn totals(&self, gpu: &GpuContext<'_>) -> Result<[u32; TOTALS_WORDS], DeviceError> {
+        let Stage::Resident(resident, _) = &self.stage else { unreachable!("asked for after the upload only") };
+        let counters: layout::Counters = gpu.read(&resident.counters, 1)?[0];
+        let (primary, bounced, shadow) = (counters.rays_primary, counters.rays_bounced, counters.rays_shadow);
+        Ok([counters.nan_count, primary[0], primary[1], bounced[0], bounced[1], shadow[0], shadow[1]])
+    }
+
+    /// Runs the batch that is on the device to its end.
+    fn settle(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        while self.batch.is_some() {
+            let submission = self.submit(gpu);
+            gpu.wait(submission)?;
+        }
+        Ok(())
+    }
+
+    /// The whole state. The batch that is on the device is finished first.
+    fn state(&mut self, gpu: &GpuContext<'_>) -> Result<RenderState, DeviceError> {
+        self.settle(gpu)?;
+        Ok(RenderState {
+            items_done: self.items_done,
+            slices: self.stats.slices,
+            gpu_seconds: self.stats.gpu_seconds,
+            totals: self.totals(gpu)?,
+            sums: self.sums(gpu)?,
+        })
+    }
+
+    /// Tells the state, when enough work has been done since the last time.
+    fn save_if_due(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        let (Some(interval), Some(identity)) = (self.checkpoint, self.identity) else { return Ok(()) };
+        if self.unsaved < interval {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let state = self.state(gpu)?.save(identity);
+        // A film that takes long to read is read less often.
+        self.checkpoint = Some(interval.max(start.elapsed() * CHECKPOINT_COST_MIN));
+        self.unsaved = Duration::ZERO;
+        let samples_done = self.samples_done();
+        (self.events)(RenderEvent::Checkpoint { state, samples_done });
+        Ok(())
     }
 
     fn finish(&mut self, gpu: &GpuContext<'_>, start: Instant) -> Result<(), DeviceError> {
         let readback = Instant::now();
-        let film = self.film(gpu)?;
-        self.stats.readback_seconds = readback.elapsed().as_secs_f64();
-        let Stage::Resident(resident, _) = &self.stage else { unreachable!("a film was read from it") };
-        let counters: layout::Counters = gpu.read(&resident.counters, 1)?[0];
-        let word = |[low, high]: [u32; 2]| u64::from(low) | u64::from(high) << 32;
-        self.stats.rays_primary = word(counters.rays_primary);
-        self.stats.rays_bounced = word(counters.rays_bounced);
-        self.stats.rays_shadow = word(counters.rays_shadow);
-        self.stats.nan_pixels = counters.nan_count;
+        let sums = self.sums(gpu)?;
+        let (film, not_finite) = film::picture(&self.settings, &sums, self.items_done);
+        self.stats.readback_seconds += readback.elapsed().as_secs_f64();
+        let totals = self.totals(gpu)?;
+        let word = |at: usize| u64::from(totals[at]) | u64::from(totals[at + 1]) << 32;
+        self.stats.nan_pixels = totals[0].saturating_add(not_finite);
+        (self.stats.rays_primary, self.stats.rays_bounced, self.stats.rays_shadow) = (word(1), word(3), word(5));
         self.stats.gpu_seconds += start.elapsed().as_secs_f64();
         self.stage = Stage::Ended;
         let stats = self.stats.clone();
-        (self.events)(RenderEvent::Finished { film, stats });
+        let worth_keeping = self.keep_seconds_min.is_some_and(|seconds| stats.gpu_seconds >= seconds);
+        let state = self.identity.filter(|_| worth_keeping).map(|identity| {
+            let (items_done, slices, gpu_seconds) = (self.items_done, stats.slices, stats.gpu_seconds);
+            RenderState { items_done, slices, gpu_seconds, totals, sums }.save(identity)
+        });
+        (self.events)(RenderEvent::Finished { film, stats, state });
         Ok(())
     }
 }
@@ -374,21 +552,66 @@ impl SliceWork for Render {
             self.finish(gpu, start)?;
             return Ok(SliceOutcome::Done);
         }
+        self.unsaved += start.elapsed();
         self.stats.gpu_seconds += start.elapsed().as_secs_f64();
-        let samples_done = (self.items_done / u64::from(self.settings.order_count())) as u32;
+        self.save_if_due(gpu)?;
         let fraction = (self.items_done as f64 / total as f64) as f32;
-        (self.events)(RenderEvent::Progress { samples_done, fraction, gpu_seconds: self.stats.gpu_seconds });
+        let (samples_done, gpu_seconds) = (self.samples_done(), self.stats.gpu_seconds);
+        (self.events)(RenderEvent::Progress { samples_done, fraction, gpu_seconds });
         Ok(SliceOutcome::More)
     }
 
     fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
-        let too_early = self.items_done < u64::from(self.settings.order_count());
+        let too_early = self.items_done * film::MOSAIC_PART < u64::from(self.settings.order_count());
         if too_early || !matches!(self.stage, Stage::Resident(..)) {
             return Ok(());
         }
-        let film = self.film(gpu)?;
+        let (film, _) = film::picture(&self.settings, &self.sums(gpu)?, self.items_done);
         (self.events)(RenderEvent::Preview(film));
         Ok(())
+    }
+
+    fn bytes_wanted(&self, gpu: &GpuContext<'_>) -> u64 {
+        match (&self.stage, &self.packed) {
+            (Stage::Packed, Ok((scene, sky))) => {
+                resident::bytes_wanted(gpu, scene, sky, &self.settings, self.pool_paths(gpu))
+            }
+            _ => 0,
+        }
+    }
+
+    fn evict(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        if !matches!(self.stage, Stage::Resident(..)) {
+            return Ok(false);
+        }
+        self.evicted = Some(self.state(gpu)?);
+        self.stage = Stage::Packed;
+        Ok(true)
+    }
+
+    fn put_aside_wanted(&self) -> bool {
+        self.put_aside.load(Ordering::Acquire)
+    }
+
+    fn put_aside(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        let unsaved = self.unsaved > Duration::ZERO;
+        let state = match (&self.stage, self.evicted.take()) {
+            (Stage::Resident(..), _) if unsaved => Some(self.state(gpu)?),
+            (_, evicted) => evicted.filter(|_| unsaved),
+        };
+        // The buffers go first, so that whoever hears of it finds them free.
+        self.stage = Stage::Ended;
+        let state = state.filter(|state| state.items_done > 0).zip(self.identity);
+        let state = state.map(|(state, identity)| state.save(identity));
+        let samples_done = self.samples_done();
+        (self.events)(RenderEvent::PutAside { state, samples_done });
+        Ok(())
+    }
+
+    fn preempted(&mut self) {
+        if self.items_done > 0 || self.batch.is_some() {
+            (self.events)(RenderEvent::Preempted);
+        }
     }
 
     fn cancelled(&self) -> bool {

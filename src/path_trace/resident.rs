@@ -5,8 +5,9 @@ use super::layout;
 use super::pack::{self, PackedImage, PackedScene};
 use super::settings::RenderSettings;
 use super::sky::PackedSky;
-use crate::device::{DeviceError, GpuBuffer, GpuContext, Kernel};
+use crate::device::{BufferGroup, DeviceError, GpuBuffer, GpuContext, Kernel};
 use bytemuck::Zeroable;
+use std::sync::Arc;
 use wgpu::BufferUsages;
 
 /// Bins of a queue, each with room for every path; as in `shaders/lib/queues.wgsl`.
@@ -36,14 +37,37 @@ pub(super) struct Resident {
     pub advance: wgpu::BindGroup,
     /// By the part of the film.
     pub accumulate: Vec<wgpu::BindGroup>,
-    /// Bytes of all of it.
+    /// Bytes of all of it, the scene included.
     pub bytes: u64,
-    /// Held for the bind groups.
-    _others: Vec<GpuBuffer>,
+    /// Held for the bind groups: the scene, which other renders may use too; the environment; the pool.
+    _scene: BufferGroup,
+    _sky: BufferGroup,
+    _pool: Vec<GpuBuffer>,
+}
+
+/// Bytes of the pool for one path.
+const POOL_PATH_BYTES: usize = size_of::<layout::PathRay>()
+    + size_of::<layout::Hit>()
+    + size_of::<layout::PathState>()
+    + size_of::<layout::ShadowRay>()
+    + 3 * 4 * QUEUE_BINS;
+
+/// Bytes that [`Resident::create`] will allocate: what is there already is not counted.
+pub(super) fn bytes_wanted(
+    gpu: &GpuContext<'_>,
+    scene: &PackedScene,
+    sky: &PackedSky,
+    settings: &RenderSettings,
+    pool_paths: u32,
+) -> u64 {
+    let own = u64::from(pool_paths) * POOL_PATH_BYTES as u64 + u64::from(settings.order_count()) * 16;
+    let scene_bytes = if gpu.is_resident(scene.key.as_deref()) { 0 } else { scene.bytes() };
+    let sky_bytes = if gpu.is_resident(sky.key.as_deref()) { 0 } else { sky.bytes() };
+    own + scene_bytes + sky_bytes
 }
 
 impl Resident {
-    /// Uploads a scene and makes room for `pool_paths` paths.
+    /// Makes room for `pool_paths` paths, and uploads the scene and the environment where they are not there already.
     pub fn create(
         gpu: &GpuContext<'_>,
         scene: &PackedScene,
@@ -51,7 +75,11 @@ impl Resident {
         settings: &RenderSettings,
         pool_paths: u32,
     ) -> Result<Self, DeviceError> {
-        let (mut others, texel_pools) = upload_geometry(gpu, scene)?;
+        let texel_pools = texel_pools(gpu, scene)?;
+        let scene_group = gpu.resident(scene.key.as_deref(), || upload_scene(gpu, scene))?;
+        let sky_group = gpu.resident(sky.key.as_deref(), || {
+            Ok(vec![gpu.storage("environment_texels", &sky.texels)?, gpu.storage("environment_alias", &sky.alias)?])
+        })?;
         let variant = Variant {
             features: scene.features,
             environment: sky.weight_sum > 0.0,
@@ -77,13 +105,7 @@ impl Resident {
             films.push(gpu.buffer("film", u64::from(places) * 16, read_write)?);
         }
 
-        // On in the order of the bindings, from 11.
-        others.extend([
-            gpu.storage("lights", &or_one(&scene.lights.lights))?,
-            gpu.storage("emitters", &or_one(&scene.lights.emitters))?,
-            gpu.storage("emitter_of_triangle", &scene.lights.emitter_of_triangle)?,
-            gpu.storage("environment_texels", &sky.texels)?,
-            gpu.storage("environment_alias", &sky.alias)?,
+        let pool = vec![
             pool("path_rays", size_of::<layout::PathRay>())?,
             pool("path_hits", size_of::<layout::Hit>())?,
             pool("path_states", size_of::<layout::PathState>())?,
@@ -91,7 +113,9 @@ impl Resident {
             pool("queue 0", 4 * QUEUE_BINS)?,
             pool("queue 1", 4 * QUEUE_BINS)?,
             pool("shadow_queue", 4 * QUEUE_BINS)?,
-        ]);
+        ];
+        // In the order of the bindings, from 1.
+        let others: Vec<&GpuBuffer> = scene_group.iter().chain(sky_group.iter()).chain(&pool).collect();
 
         let bind = |kernel: &Kernel, parity: usize, film: usize| {
             kernel.bind(gpu.device, |binding| match binding {
@@ -100,10 +124,11 @@ impl Resident {
                 21 => &others[20 - parity],
                 23 => &counters,
                 24 => &films[film],
-                binding => &others[binding as usize - 1],
+                binding => others[binding as usize - 1],
             })
         };
-        let bytes = others.iter().chain(&films).chain([&params, &counters, &dispatch_args]).map(|b| b.size()).sum();
+        let rest = films.iter().chain([&params, &counters, &dispatch_args]);
+        let bytes = others.iter().copied().chain(rest).map(|buffer| buffer.size()).sum();
         Ok(Self {
             // `generate` fills the queue that bounce 0 reads: the one that an odd bounce would append to.
             generate: bind(&kernels.generate, 1, 0),
@@ -120,15 +145,28 @@ impl Resident {
             film_places,
             pool_paths,
             bytes,
-            _others: others,
+            _scene: Arc::clone(&scene_group),
+            _sky: Arc::clone(&sky_group),
+            _pool: pool,
         })
     }
 }
 
-/// Uploads what traversal and surfaces need: the buffers of bindings 1 to 10 in the order of `shaders/lib/bindings.wgsl`, and how
-/// many pools hold texels.
-pub(super) fn upload_geometry(gpu: &GpuContext<'_>, scene: &PackedScene) -> Result<(Vec<GpuBuffer>, u32), DeviceError> {
-    let (texel_pools, textures) = upload_textures(gpu, &scene.textures, &scene.images)?;
+/// Uploads a scene: the buffers of bindings 1 to 13 in the order of `shaders/lib/bindings.wgsl`.
+fn upload_scene(gpu: &GpuContext<'_>, scene: &PackedScene) -> Result<Vec<GpuBuffer>, DeviceError> {
+    let mut buffers = upload_geometry(gpu, scene)?;
+    buffers.extend([
+        gpu.storage("lights", &or_one(&scene.lights.lights))?,
+        gpu.storage("emitters", &or_one(&scene.lights.emitters))?,
+        gpu.storage("emitter_of_triangle", &scene.lights.emitter_of_triangle)?,
+    ]);
+    Ok(buffers)
+}
+
+/// Uploads what traversal and surfaces need: the buffers of bindings 1 to 10.
+pub(super) fn upload_geometry(gpu: &GpuContext<'_>, scene: &PackedScene) -> Result<Vec<GpuBuffer>, DeviceError> {
+    let places = TexelPlaces::of(gpu, &scene.images)?;
+    let textures = places.textures(&scene.textures, &scene.images);
     let mut buffers = vec![
         gpu.storage("nodes", &scene.nodes)?,
         gpu.storage("triangles", &scene.triangles)?,
@@ -137,12 +175,18 @@ pub(super) fn upload_geometry(gpu: &GpuContext<'_>, scene: &PackedScene) -> Resu
         gpu.storage("materials", &or_one(&scene.materials))?,
         gpu.storage("textures", &or_one(&textures))?,
     ];
-    let pools = texel_pools.len();
-    buffers.extend(texel_pools);
-    for _ in pools..TEXEL_POOLS_MAX {
+    let pools = places.upload(gpu, &scene.images)?;
+    let missing = TEXEL_POOLS_MAX - pools.len();
+    buffers.extend(pools);
+    for _ in 0..missing {
         buffers.push(gpu.storage("texels (none)", &[0_u32; 4])?);
     }
-    Ok((buffers, pools.max(1) as u32))
+    Ok(buffers)
+}
+
+/// How many pools hold the texels of a scene, from 1.
+pub(super) fn texel_pools(gpu: &GpuContext<'_>, scene: &PackedScene) -> Result<u32, DeviceError> {
+    Ok(TexelPlaces::of(gpu, &scene.images)?.pool_bytes.len() as u32)
 }
 
 /// A binding of structures holds at least one.
@@ -150,54 +194,64 @@ fn or_one<T: Zeroable + Copy>(values: &[T]) -> Vec<T> {
     if values.is_empty() { vec![T::zeroed()] } else { values.to_vec() }
 }
 
-/// Puts pictures into as few pools as bindings allow, each picture in one of them.
-fn upload_textures(
-    gpu: &GpuContext<'_>,
-    textures: &[crate::scene::Texture],
-    images: &[PackedImage],
-) -> Result<(Vec<GpuBuffer>, Vec<layout::Texture>), DeviceError> {
-    let pool_bytes_max = gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size);
-    let mut pool_bytes = vec![0_u64];
-    let mut places = Vec::with_capacity(images.len());
-    for image in images {
-        let bytes = image.rgba8.len() as u64;
-        let room = |used: &u64| used + bytes <= pool_bytes_max;
-        let pool = match pool_bytes.iter().position(room) {
-            Some(pool) => pool,
-            None if pool_bytes.len() < TEXEL_POOLS_MAX && bytes <= pool_bytes_max => {
-                pool_bytes.push(0);
-                pool_bytes.len() - 1
-            }
-            None => {
-                let total: u64 = images.iter().map(|image| image.rgba8.len() as u64).sum();
-                return Err(DeviceError::Limit(format!(
-                    "the textures need {total} bytes, and this adapter can bind {TEXEL_POOLS_MAX} times {pool_bytes_max}; \
-                     use smaller textures"
-                )));
-            }
-        };
-        places.push((pool, pool_bytes[pool]));
-        pool_bytes[pool] += bytes;
+/// Where pictures lie: in as few pools as bindings allow, each picture in one of them.
+struct TexelPlaces {
+    /// At least one pool.
+    pool_bytes: Vec<u64>,
+    /// Pool and offset in bytes of each picture.
+    places: Vec<(usize, u64)>,
+}
+
+impl TexelPlaces {
+    fn of(gpu: &GpuContext<'_>, images: &[PackedImage]) -> Result<Self, DeviceError> {
+        let pool_bytes_max = gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size);
+        let mut pool_bytes = vec![0_u64];
+        let mut places = Vec::with_capacity(images.len());
+        for image in images {
+            let bytes = image.rgba8.len() as u64;
+            let room = |used: &u64| used + bytes <= pool_bytes_max;
+            let pool = match pool_bytes.iter().position(room) {
+                Some(pool) => pool,
+                None if pool_bytes.len() < TEXEL_POOLS_MAX && bytes <= pool_bytes_max => {
+                    pool_bytes.push(0);
+                    pool_bytes.len() - 1
+                }
+                None => {
+                    let total: u64 = images.iter().map(|image| image.rgba8.len() as u64).sum();
+                    return Err(DeviceError::Limit(format!(
+                        "the textures need {total} bytes, and this adapter can bind {TEXEL_POOLS_MAX} times \
+                         {pool_bytes_max}; use smaller textures"
+                    )));
+                }
+            };
+            places.push((pool, pool_bytes[pool]));
+            pool_bytes[pool] += bytes;
+        }
+        Ok(Self { pool_bytes, places })
     }
-    let mut pools = Vec::new();
-    for &bytes in &pool_bytes {
-        pools.push(gpu.buffer("texels", bytes, BufferUsages::STORAGE | BufferUsages::COPY_DST)?);
+
+    fn upload(&self, gpu: &GpuContext<'_>, images: &[PackedImage]) -> Result<Vec<GpuBuffer>, DeviceError> {
+        let mut pools = Vec::new();
+        for &bytes in &self.pool_bytes {
+            pools.push(gpu.buffer("texels", bytes, BufferUsages::STORAGE | BufferUsages::COPY_DST)?);
+        }
+        for (image, &(pool, offset)) in images.iter().zip(&self.places) {
+            gpu.upload(&pools[pool], offset, &image.rgba8)?;
+        }
+        Ok(pools)
     }
-    for (image, &(pool, offset)) in images.iter().zip(&places) {
-        gpu.upload(&pools[pool], offset, &image.rgba8)?;
-    }
-    let textures = textures
-        .iter()
-        .map(|texture| {
+
+    fn textures(&self, textures: &[crate::scene::Texture], images: &[PackedImage]) -> Vec<layout::Texture> {
+        let placed = |texture: &crate::scene::Texture| {
             let image = &images[texture.image as usize];
-            let (pool, offset) = places[texture.image as usize];
+            let (pool, offset) = self.places[texture.image as usize];
             layout::Texture {
                 offset: (offset / 4) as u32,
                 size: (image.width - 1) | (image.height - 1) << 16,
                 flags: pack::texture_flags(texture) | (pool as u32) << 8,
                 pad: 0,
             }
-        })
-        .collect();
-    Ok((pools, textures))
+        };
+        textures.iter().map(placed).collect()
+    }
 }

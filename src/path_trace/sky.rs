@@ -6,6 +6,8 @@ use std::f64::consts::PI;
 
 /// An environment in the form that kernels read.
 pub struct PackedSky {
+    /// Names the content: two packed environments with one key are equal. `None`: nobody knows it by a name.
+    pub key: Option<String>,
     /// Texels.
     pub width: u32,
     /// Texels.
@@ -19,6 +21,11 @@ pub struct PackedSky {
 }
 
 impl PackedSky {
+    /// Bytes of the arrays.
+    pub fn bytes(&self) -> u64 {
+        (size_of_val(self.texels.as_slice()) + size_of_val(self.alias.as_slice())) as u64
+    }
+
     /// Flux through a disc of this radius that faces every direction, before any factor on the radiance: π r² ∫ L dω.
     pub fn power(&self, radius: f32) -> f64 {
         let texel_solid_angle = 2.0 * PI * PI / (f64::from(self.width) * f64::from(self.height));
@@ -29,6 +36,7 @@ impl PackedSky {
 /// Packs an environment.
 pub fn pack(environment: &Environment) -> PackedSky {
     PackedSky {
+        key: None,
         width: environment.width,
         height: environment.height,
         texels: environment.radiance.par_iter().map(|&rgb| pack_radiance(rgb)).collect(),

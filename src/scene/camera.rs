@@ -10,7 +10,7 @@ use super::frame::unit;
 use super::nodes::Hierarchy;
 use super::{Bounds, Camera, FileCamera, Projection, Scene};
 use crate::job::spec::{CameraSpec, LookAt, NameOrIndex, Orbit};
-use glam::{DVec3, Vec3};
+use glam::{DQuat, DVec3, Vec3};
 use std::f32::consts::PI;
 
 /// Vertical field of view of orbit and auto-framed cameras, radians.
@@ -36,6 +36,24 @@ pub fn resolve(scene: &Scene, spec: Option<&CameraSpec>, aspect: f32) -> Result<
         Some(CameraSpec::Gltf { gltf }) => of_file(find(scene, gltf)?),
         Some(CameraSpec::Orbit { orbit: spec }) => orbit(scene, spec, aspect),
         Some(CameraSpec::LookAt(spec)) => look_at(spec),
+    }
+}
+
+/// A camera that went around the middle of the scene by `turn` (1 is all the way), about +Y and counter-clockwise seen from above. It keeps
+/// its distance and its height, and looks where it looked from there.
+pub fn turned(camera: Camera, scene: &Scene, turn: f64) -> Camera {
+    if turn == 0.0 {
+        return camera;
+    }
+    let center = if scene.bounds.is_empty() { DVec3::ZERO } else { scene.bounds.center().as_dvec3() };
+    let rotation = DQuat::from_rotation_y(turn * std::f64::consts::TAU);
+    let direction = |v: Vec3| (rotation * v.as_dvec3()).as_vec3();
+    Camera {
+        position: (center + rotation * (camera.position.as_dvec3() - center)).as_vec3(),
+        right: direction(camera.right),
+        up: direction(camera.up),
+        forward: direction(camera.forward),
+        ..camera
     }
 }
 

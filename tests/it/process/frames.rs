@@ -2,7 +2,7 @@
 
 use kiln::gpu_process::frame::{self, FrameError};
 use kiln::gpu_process::protocol::*;
-use kiln::job::{Failure, FailureDetail, FailureReason, JobId, Output, Phase, Priority, Progress};
+use kiln::job::{Failure, FailureDetail, FailureReason, JobId, Output, Phase, Priority, Progress, TaskKind, TaskPlan};
 use kiln::limits::PIPE_FRAME_BYTES_MAX;
 use proptest::prelude::*;
 
@@ -38,6 +38,7 @@ fn end() -> impl Strategy<Value = TaskEnd> {
         (prop::collection::vec(output, 0..4), ".{0,80}")
             .prop_map(|(outputs, report_json)| TaskEnd::Succeeded { outputs, report_json }),
         Just(TaskEnd::Cancelled),
+        Just(TaskEnd::PutAside),
         failure().prop_map(TaskEnd::Failed),
     ]
 }
@@ -46,9 +47,14 @@ fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         ".{0,60}".prop_map(|name| Reply::Ready(AdapterReport { name, software: true, ..AdapterReport::default() })),
         ".{0,60}".prop_map(|message| Reply::Fatal { message }),
-        (any::<u64>(), 0f64..1e9, any::<u64>()).prop_map(|(device_silent_ms, gpu_seconds, gpu_bytes)| {
-            Reply::Heartbeat { device_silent_ms, gpu_seconds, gpu_bytes }
-        }),
+        (any::<u64>(), 0f64..1e9, any::<u64>(), any::<u64>()).prop_map(
+            |(device_silent_ms, gpu_seconds, gpu_bytes, process_bytes)| {
+                Reply::Heartbeat { device_silent_ms, gpu_seconds, gpu_bytes, process_bytes }
+            }
+        ),
+        (task(), "[a-z/]{1,40}").prop_map(|(task, path)| Reply::Checkpoint { task, path: path.into() }),
+        task().prop_map(|task| Reply::Preempted { task }),
+        prop::collection::vec("sha256:[0-9a-f]{4}", 0..4).prop_map(|assets| Reply::Resident { assets }),
         (task(), progress()).prop_map(|(task, progress)| Reply::Progress { task, progress }),
         task().prop_map(|task| Reply::DeviceFree { task }),
         (task(), ".{0,200}").prop_map(|(task, message)| Reply::Log { task, message }),
@@ -70,7 +76,12 @@ fn command() -> impl Strategy<Value = Command> {
             assets: vec![("sha256:00".into(), dir.clone().into())],
             output_dir: dir.into(),
             priority: Priority::Batch,
+            plan: TaskPlan { first_frame: 3, last_frame: 7, kind: TaskKind::Assemble },
+            frames: vec!["frame-0003.png".into()],
+            checkpoint: Some("checkpoint-1".into()),
+            checkpoint_ms: 10_000,
         })),
+        task().prop_map(Command::PutAside),
         task().prop_map(Command::Cancel),
         (task(), "[a-z/]{1,40}").prop_map(|(task, path)| Command::Preview { task, path: path.into() }),
         Just(Command::Shutdown),

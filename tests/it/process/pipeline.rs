@@ -6,7 +6,7 @@ use super::harness::*;
 use kiln::device::{AdapterSelector, DeviceThread};
 use kiln::gpu_process::pipeline::Pipeline;
 use kiln::gpu_process::protocol::*;
-use kiln::job::{FailureReason, JobId, Priority};
+use kiln::job::{FailureReason, JobId};
 use kiln::limits::GPU_PROCESS_TASKS_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,14 +33,7 @@ impl Stage {
         std::fs::create_dir(&output_dir).unwrap();
         let spec = serde_json::json!({"kind": "scene", "scene": {"asset": "a"}, "size": [16, 16], "samples": samples});
         let assets = vec![("a".into(), scene)];
-        self.pipeline.run(RunTask {
-            client: "local".into(),
-            task,
-            spec_json: spec.to_string(),
-            assets,
-            output_dir,
-            priority: Priority::Normal,
-        });
+        self.pipeline.run(RunTask::still(task, spec.to_string(), assets, output_dir));
         task
     }
 

@@ -202,10 +202,14 @@ pub fn render(device: &DeviceHandle, scene: Scene, sky: Environment, settings: R
     device.submit(Box::new(render)).expect("the device thread takes work");
     for event in receiver {
         match event {
-            RenderEvent::Finished { film, stats } => return (film, stats),
+            RenderEvent::Finished { film, stats, .. } => return (film, stats),
             RenderEvent::Failed(error) => panic!("the render failed: {error}"),
-            RenderEvent::Cancelled => panic!("nobody cancelled the render"),
-            RenderEvent::Progress { .. } | RenderEvent::Preview(_) => {}
+            RenderEvent::Cancelled | RenderEvent::PutAside { .. } => panic!("nobody stopped the render"),
+            RenderEvent::Progress { .. }
+            | RenderEvent::Preview(_)
+            | RenderEvent::Checkpoint { .. }
+            | RenderEvent::Note(_)
+            | RenderEvent::Preempted => {}
         }
     }
     panic!("the render ended without an event");
