@@ -383,7 +383,8 @@ impl Preprocessor<'_> {
                 let name = list.get(index + 1 + usize::from(open)).map(|token| token.text.clone()).unwrap_or_default();
                 let end = (index + 2 + 2 * usize::from(open)).min(list.len());
                 let value = if self.macros.contains_key(&name) { "1" } else { "0" };
-                let value = list[index].replaced(value);
+                // A number, not the word that it replaces: a word would count as 0.
+                let value = Placed { kind: TokenKind::Number, ..list[index].replaced(value) };
                 list.splice(index..end, [value]);
             }
             index += 1;

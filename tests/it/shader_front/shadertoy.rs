@@ -190,3 +190,18 @@ fn nested_statements_without_brackets_cannot_overflow_the_parser() {
     }
     assert_eq!(refusal(GLSL, &toy(&format!("color = vec4({}1.0);", "1.0 ? 2.0 : ".repeat(3_000)))).0, Stage::Limit);
 }
+
+#[test]
+fn a_macro_that_is_defined_makes_its_branch_true() {
+    let branch = |condition: &str| {
+        format!("#define THERE 0\n#if {condition}\nconst float A = 1.0;\n#else\n#error the other branch\n#endif\n")
+            + &toy("color = vec4(A);")
+    };
+    for condition in ["defined(THERE)", "defined THERE", "!defined(NOWHERE) && defined(THERE) && THERE == 0"] {
+        program(GLSL, &branch(condition));
+    }
+    for condition in ["defined(NOWHERE)", "!defined THERE"] {
+        let (stage, line, message) = refusal(GLSL, &branch(condition));
+        assert_eq!((stage, line), (Stage::Preprocess, Some(5)), "{message}");
+    }
+}
