@@ -5,8 +5,9 @@
 //! in `tests/goldens/shaders/` and, where there is one, with the closed form of their picture.
 
 mod features;
-mod pictures;
 
+use kiln::job::shader::{BufferName, ChannelFilter, ChannelWrap, ShaderChannel, ShaderDispatch, ShaderSpec};
+use kiln::job::{AttachedFiles, JobSpec};
 use kiln::shader_job::{
     Allowed, Dialect, DispatchRequest, Filter, Program, SamplerKind, ShaderErrors, ShaderSource, compile,
     shadertoy::{Toy, ToyBuffer, ToyInput, ToySource},
@@ -71,70 +72,62 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shaders")
 }
 
-/// TEMPORARY.
+/// The typed job document; its pictures are assets that nobody has.
+pub fn spec(entry: &Entry) -> ShaderSpec {
+    let mut document = entry.document.clone();
+    replace(&mut document, "picture:", &|_| format!("sha256:{}", "0".repeat(64)));
+    match JobSpec::from_document(document, &AttachedFiles::default()) {
+        Ok(JobSpec::Shader(spec)) => spec,
+        Ok(_) => panic!("{} is no shader job", entry.name),
+        Err(error) => panic!("{}: {error}", entry.name),
+    }
+}
+
+/// The program of a shader on an adapter that can do everything.
 pub fn compiled(entry: &Entry) -> Result<Program, ShaderErrors> {
-    let d = &entry.document;
-    let text = |v: &'_ Value| v.as_str().unwrap().to_owned();
-    let source = text(&d["source"]);
-    let size = [d["size"][0].as_u64().unwrap() as u32, d["size"][1].as_u64().unwrap() as u32];
-    let mut r = ShaderSource::new(entry.dialect, source.as_bytes(), size);
-    r.allowed = Allowed { subgroups: true, shader_f16: true, float32_filterable: true, ..Allowed::default() };
-    r.float32 = d["float32"].as_bool().unwrap_or(false);
-    if entry.dialect == Dialect::ComputeToys {
-        if let Some(p) = d["params"].as_object() {
-            r.sliders = p.iter().map(|(k, v)| (k.clone(), v.as_f64().unwrap() as f32)).collect();
+    let spec = spec(entry);
+    let allowed = Allowed { subgroups: true, shader_f16: true, float32_filterable: true, ..Allowed::default() };
+    let mut request = ShaderSource::new(entry.dialect, spec.source.as_bytes(), spec.size);
+    request.allowed = allowed;
+    request.float32 = spec.float32;
+    request.sliders =
+        spec.params.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()? as f32))).collect();
+    request.params = spec.params.clone();
+    request.storage_bytes = spec.storage.clone();
+    request.dispatches = spec.dispatches.iter().map(|(name, asked)| (name.clone(), dispatch(asked))).collect();
+    // The pictures are small; a program depends on which there are, and in `iChannelResolution` on their size.
+    request.channels = spec.channels.iter().map(|channel| channel.as_ref()?.asset.as_ref().map(|_| [16, 16])).collect();
+    let buffers = spec.buffers.iter().map(|(name, buffer)| ToyBuffer {
+        name: letter(*name),
+        source: buffer.source.as_bytes(),
+        inputs: inputs(&buffer.channels),
+    });
+    let common = spec.common.as_deref().map(str::as_bytes);
+    request.toy = Toy { common, buffers: buffers.collect(), inputs: inputs(&spec.channels) };
+    compile(&request)
+}
+
+fn dispatch(asked: &ShaderDispatch) -> DispatchRequest {
+    DispatchRequest { workgroups: asked.workgroups, count: asked.count, once: asked.once }
+}
+
+fn letter(name: BufferName) -> char {
+    name.as_str().chars().next().expect("a buffer's name is a letter")
+}
+
+fn inputs(channels: &[Option<ShaderChannel>]) -> [ToyInput; 4] {
+    std::array::from_fn(|index| {
+        let Some(channel) = channels.get(index).and_then(Option::as_ref) else { return ToyInput::default() };
+        let filter = match channel.filter {
+            ChannelFilter::Nearest => Filter::Nearest,
+            ChannelFilter::Linear => Filter::Bilinear,
+            ChannelFilter::Mipmap => Filter::Trilinear,
+        };
+        ToyInput {
+            source: channel.buffer.map_or(ToySource::Default, |name| ToySource::Buffer(letter(name))),
+            sampler: SamplerKind { filter, repeat: channel.wrap == ChannelWrap::Repeat },
         }
-        if let Some(list) = d["sidecar"]["uniforms"].as_array() {
-            r.sliders = list.iter().map(|v| (text(&v["name"]), v["value"].as_f64().unwrap() as f32)).collect();
-        }
-    } else if let Some(p) = d["params"].as_object() {
-        r.params = p.clone();
-    }
-    if let Some(s) = d["storage"].as_object() {
-        r.storage_bytes = s.iter().map(|(k, v)| (k.clone(), v.as_u64().unwrap())).collect();
-    }
-    if let Some(s) = d["dispatches"].as_object() {
-        for (k, v) in s {
-            let wg = v["workgroups"].as_array().map(|w| std::array::from_fn(|i| w[i].as_u64().unwrap() as u32));
-            let q = DispatchRequest {
-                workgroups: wg,
-                count: v["count"].as_u64().map(|c| c as u32),
-                once: v["once"].as_bool().unwrap_or(false),
-            };
-            r.dispatches.insert(k.clone(), q);
-        }
-    }
-    let none = Vec::new();
-    r.channels =
-        d["channels"].as_array().unwrap_or(&none).iter().map(|c| c["asset"].as_str().map(|_| [16, 16])).collect();
-    let inputs = |v: &Value| -> [ToyInput; 4] {
-        let mut out = [ToyInput::default(); 4];
-        for (i, c) in v.as_array().unwrap_or(&none).iter().enumerate() {
-            if let Some(b) = c["buffer"].as_str() {
-                out[i].source = ToySource::Buffer(b.chars().next().unwrap());
-            }
-            let filter = match c["filter"].as_str() {
-                Some("nearest") => Filter::Nearest,
-                Some("linear") => Filter::Bilinear,
-                _ => Filter::Trilinear,
-            };
-            out[i].sampler = SamplerKind { filter, repeat: c["wrap"] != "clamp" };
-        }
-        out
-    };
-    let common = d["common"].as_str().map(str::as_bytes);
-    let mut buffers = Vec::new();
-    if let Some(map) = d["buffers"].as_object() {
-        for (k, v) in map {
-            buffers.push(ToyBuffer {
-                name: k.chars().next().unwrap(),
-                source: v["source"].as_str().unwrap().as_bytes(),
-                inputs: inputs(&v["channels"]),
-            });
-        }
-    }
-    r.toy = Toy { common, buffers, inputs: inputs(&d["channels"]) };
-    compile(&r)
+    })
 }
 
 #[test]

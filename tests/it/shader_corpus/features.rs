@@ -1,7 +1,8 @@
 //! What the shaders of the set use, found mechanically in their texts, their documents and the programs that they become.
 
-use super::{Entry, compiled, entries};
-use kiln::shader_job::{BindingKind, Dialect, Filter, Program, StorageTarget, TexelFormat, TextureSource};
+use super::{compiled, entries, spec};
+use kiln::job::ShaderSpec;
+use kiln::shader_job::{BindingKind, Dialect, Filter, Program, StorageTarget, TextureSource};
 use std::collections::BTreeSet;
 
 /// Words of the `compute_toys` dialect: its directives, includes and prelude, and all that the includes declare.
@@ -315,7 +316,7 @@ fn together_the_shaders_use_every_feature_of_their_dialect() {
             of_document(&entry.document, "", &mut parts);
             texts(&entry.document).iter().for_each(|text| words.extend(self::words(text)));
             let program = compiled(entry).unwrap_or_else(|errors| panic!("{}: {errors}", entry.name));
-            of_program(&program, &mut parts);
+            of_program(&spec(entry), &program, &mut parts);
         }
         let missing = |wanted: &[&str], found: &BTreeSet<String>| {
             wanted.iter().filter(|word| !found.contains(**word)).map(|word| (*word).to_owned()).collect::<Vec<_>>()
@@ -362,8 +363,10 @@ fn of_document(document: &serde_json::Value, at: &str, parts: &mut BTreeSet<Stri
     }
 }
 
-fn of_program(program: &Program, parts: &mut BTreeSet<String>) {
-    let mut add = |part: String| drop(parts.insert(part));
+fn of_program(spec: &ShaderSpec, program: &Program, parts: &mut BTreeSet<String>) {
+    let mut add = |part: String| {
+        parts.insert(part);
+    };
     if !program.warnings.is_empty() {
         add("warning".to_owned());
     }
@@ -398,6 +401,9 @@ fn of_program(program: &Program, parts: &mut BTreeSet<String>) {
                 BindingKind::Uniform(_) => add(format!("uniform {}", binding.name)),
                 BindingKind::DispatchId => add("dispatch id".to_owned()),
                 BindingKind::Texture { source, .. } => match source {
+                    TextureSource::Channel(index) if spec.channels.get(*index).is_none_or(Option::is_none) => {
+                        add("channel absent".to_owned());
+                    }
                     TextureSource::Channel(index) => add(format!("channel {index}")),
                     TextureSource::PassIn => add("pass_in".to_owned()),
                     TextureSource::Previous => add("previous".to_owned()),
