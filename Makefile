@@ -4,12 +4,13 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo serve test setup lint docs bench
+.PHONY: help demo serve test torture setup lint docs bench
 
 help:
 	@echo 'make demo    build, start a server, render a sample scene over HTTP into demo.png, stop'
 	@echo 'make serve   run the service on http://127.0.0.1:8080'
 	@echo 'make test    run all tests'
+	@echo 'make torture kill the server and its GPU process 1000 times over 5000 jobs, and check that nothing is lost'
 	@echo 'make bench   measure the shader path (criterion)'
 
 # Installs a software Vulkan driver where there is no Vulkan adapter at all.
@@ -27,6 +28,11 @@ serve: setup
 
 test: setup
 	KILN_REQUIRE_GPU=1 $(CARGO) test --locked
+
+# The long form of what "make test" does in short; about half an hour. KILN_TORTURE_SEED=N plays a campaign again.
+torture: setup
+	KILN_REQUIRE_GPU=1 KILN_TORTURE_KILLS=$${KILN_TORTURE_KILLS:-1000} KILN_TORTURE_JOBS=$${KILN_TORTURE_JOBS:-5000} \
+	    $(CARGO) test --locked --test it torture:: -- --nocapture
 
 lint:
 	$(CARGO) fmt --check

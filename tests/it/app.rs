@@ -37,6 +37,13 @@ pub struct TestApp {
     dir: tempfile::TempDir,
 }
 
+/// A client that goes straight to a server of the tests.
+pub fn http_client() -> reqwest::Client {
+    // No test speaks TLS, but the client wants to know how it would. A second call finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("the client can be built")
+}
+
 impl TestApp {
     pub async fn start() -> Self {
         Self::with(HttpLimits::default()).await
@@ -53,7 +60,7 @@ impl TestApp {
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve_on(listener, state.clone(), shutdown.clone()));
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = http_client();
         Self { store, blobs, hub, state, addr, client, shutdown, server: Some(server), dir }
     }
 

@@ -22,3 +22,4 @@ mod shader_corpus;
 mod shader_front;
 mod spec;
 mod store;
+mod torture;

@@ -114,7 +114,7 @@ impl Server {
         stdout.read_line(&mut line).expect("the server's stdout can be read");
         let url = line.split_whitespace().find(|word| word.starts_with("http://"));
         let url = url.unwrap_or_else(|| panic!("the server's first line names no address: {line:?}")).to_owned();
-        Self { child, url, client: reqwest::Client::new() }
+        Self { child, url, client: crate::app::http_client() }
     }
 
     pub fn pid(&self) -> u32 {
