@@ -19,11 +19,11 @@ async fn execute(dir: &std::path::Path, sql: &'static str) {
 #[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused() {
     let bench = Bench::sqlite().await;
-    let second = SqliteStore::open(bench.dir.path()).await;
+    let second = SqliteStore::open(bench.dir()).await;
     assert!(matches!(second.err(), Some(StoreError::InUse(_))));
     bench.submit().await;
-    bench.store.close().await;
-    let second = SqliteStore::open(bench.dir.path()).await.unwrap();
+    bench.close().await;
+    let second = SqliteStore::open(bench.dir()).await.unwrap();
     assert_eq!(second.counts().await.unwrap(), (1, 0));
 }
 
@@ -41,23 +41,23 @@ async fn a_store_that_was_dropped_can_be_opened_again() {
 #[tokio::test]
 async fn a_closed_store_refuses_instead_of_hanging() {
     let bench = Bench::sqlite().await;
-    bench.store.close().await;
+    bench.close().await;
     assert!(bench.store.submit(new_job(spec(Priority::Normal))).await.is_err());
     assert!(bench.store.counts().await.is_err());
-    bench.store.close().await;
+    bench.close().await;
 }
 
 #[tokio::test]
 async fn a_newer_schema_is_not_touched() {
     let bench = Bench::sqlite().await;
-    bench.store.close().await;
+    bench.close().await;
     execute(
-        bench.dir.path(),
+        bench.dir(),
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (9999, 'of the future', TRUE, x'00', 0)",
     )
     .await;
-    let error = SqliteStore::open(bench.dir.path()).await.err().unwrap();
+    let error = SqliteStore::open(bench.dir()).await.err().unwrap();
     assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error}");
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -136,7 +136,7 @@ async fn a_row_that_went_bad_fails_its_own_job_only() {
     let bench = Bench::sqlite().await;
     let bad = bench.submit().await;
     let good = bench.submit().await;
-    execute(bench.dir.path(), "UPDATE job SET spec = '{\"kind\": \"sce' WHERE seq = (SELECT min(seq) FROM job)").await;
+    execute(bench.dir(), "UPDATE job SET spec = '{\"kind\": \"sce' WHERE seq = (SELECT min(seq) FROM job)").await;
     let error = bench.store().job(bad.id).await.unwrap_err();
     assert!(matches!(&error, StoreError::Corrupt(what) if what.contains(&bad.id.to_string())), "{error}");
     let list = bench.store().list(ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_row_that_went_bad_fails_its_own_job_only() {
 async fn many_rows_that_went_bad_do_not_stop_the_queue() {
     let bench = Bench::sqlite().await;
     join_all((0..150).map(|_| bench.submit())).await;
-    execute(bench.dir.path(), "UPDATE job SET spec = 'null'").await;
+    execute(bench.dir(), "UPDATE job SET spec = 'null'").await;
     let good = bench.submit().await;
     let mut claims = 0;
     let claim = loop {
@@ -173,7 +173,7 @@ async fn many_rows_that_went_bad_do_not_stop_the_queue() {
 async fn the_schema_refuses_rows_that_contradict_themselves() {
     let bench = Bench::sqlite().await;
     bench.submit().await;
-    let mut connection = file(bench.dir.path()).await;
+    let mut connection = file(bench.dir()).await;
     for sql in [
         "UPDATE job SET state = 'succeeded'",
         "UPDATE job SET ended_ms = 1",
