@@ -147,6 +147,7 @@ async fn run() -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    kiln::dispatch::webhook::install_tls();
     // `cargo test --benches` runs this binary too: measuring is only for `cargo bench`.
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());

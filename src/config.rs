@@ -3,6 +3,8 @@
 //! [`ServeArgs`] is what the command line and the environment said; [`ServeArgs::resolve`] reads the file, fills in the
 //! defaults and answers a [`ServeConfig`], which is all that the rest of the program sees. Runs once, at the start.
 
+use crate::dispatch::retention::RetentionConfig;
+use crate::limits::{DAY_MS, KEEP_DAYS_MAX};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,7 +24,7 @@ pub struct ServeArgs {
     /// Adapter to render on: auto, none, in-process, a number or a part of a name [default: auto]
     #[arg(long, env = "KILN_GPU", value_name = "auto|INDEX|NAME|none|in-process")]
     pub gpu: Option<GpuChoice>,
-    /// TOML file with the same settings (addr, data, gpu, insecure_no_auth, upload_bytes_max)
+    /// TOML file with the same settings (addr, data, gpu, …)
     #[arg(long, env = "KILN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Let anybody who can reach the address use the service
@@ -31,6 +33,27 @@ pub struct ServeArgs {
     /// Bytes of the largest upload that is accepted [default: 4 GiB]
     #[arg(long, env = "KILN_UPLOAD_BYTES_MAX", value_name = "BYTES")]
     pub upload_bytes_max: Option<u64>,
+    /// Name that a server on a loopback address answers to besides localhost, for a proxy in front of it; repeatable
+    #[arg(long = "allowed-host", env = "KILN_ALLOWED_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Let webhooks call private, loopback and link-local addresses
+    #[arg(long, env = "KILN_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub webhook_allow_private: Option<bool>,
+    /// Days after its end that a job is kept, with its outputs; 0 = for ever [default: 30]
+    #[arg(long, env = "KILN_KEEP_JOBS_DAYS", value_name = "DAYS")]
+    pub keep_jobs_days: Option<u64>,
+    /// Days after a job's end that its events are kept; 0 = as long as the job [default: 7]
+    #[arg(long, env = "KILN_KEEP_EVENTS_DAYS", value_name = "DAYS")]
+    pub keep_events_days: Option<u64>,
+    /// Days that an asset is kept which no job uses; 0 = for ever [default: 30]
+    #[arg(long, env = "KILN_KEEP_ASSETS_DAYS", value_name = "DAYS")]
+    pub keep_assets_days: Option<u64>,
+    /// Bytes of all outputs; beyond, jobs that ended longest ago go; 0 = any number [default: 100 GiB]
+    #[arg(long, env = "KILN_KEEP_OUTPUTS_BYTES", value_name = "BYTES")]
+    pub keep_outputs_bytes: Option<u64>,
+    /// Bytes of the checkpoints that finished jobs can be extended from; 0 = any number [default: 4 GiB]
+    #[arg(long, env = "KILN_KEEP_CHECKPOINTS_BYTES", value_name = "BYTES")]
+    pub keep_checkpoints_bytes: Option<u64>,
 }
 
 /// Settings of `kiln serve`, complete.
@@ -46,6 +69,12 @@ pub struct ServeConfig {
     pub insecure_no_auth: bool,
     /// Bytes of the largest upload, at most [`crate::limits::UPLOAD_BYTES_MAX`].
     pub upload_bytes_max: u64,
+    /// Names, without a port, that the server answers to besides its own; their pages may call it.
+    pub allowed_hosts: Vec<String>,
+    /// True: webhooks may call private, loopback and link-local addresses.
+    pub webhook_allow_private: bool,
+    /// How long and how much is kept.
+    pub retention: RetentionConfig,
 }
 
 /// Which adapter renders.
@@ -142,9 +171,29 @@ struct ConfigFile {
     gpu: Option<GpuInFile>,
     insecure_no_auth: Option<bool>,
     upload_bytes_max: Option<u64>,
+    allowed_hosts: Option<Vec<String>>,
+    webhook_allow_private: Option<bool>,
+    keep_jobs_days: Option<u64>,
+    keep_events_days: Option<u64>,
+    keep_assets_days: Option<u64>,
+    keep_outputs_bytes: Option<u64>,
+    keep_checkpoints_bytes: Option<u64>,
 }
 
-const FILE_KEYS: [&str; 5] = ["addr", "data", "gpu", "insecure_no_auth", "upload_bytes_max"];
+const FILE_KEYS: [&str; 12] = [
+    "addr",
+    "data",
+    "gpu",
+    "insecure_no_auth",
+    "upload_bytes_max",
+    "allowed_hosts",
+    "webhook_allow_private",
+    "keep_jobs_days",
+    "keep_events_days",
+    "keep_assets_days",
+    "keep_outputs_bytes",
+    "keep_checkpoints_bytes",
+];
 
 /// `gpu = 1` and `gpu = "auto"` both read well.
 #[derive(Debug, Deserialize)]
@@ -182,13 +231,54 @@ impl ServeArgs {
                 max: crate::limits::UPLOAD_BYTES_MAX,
             });
         }
+        let kept = RetentionConfig::default();
+        let retention = RetentionConfig {
+            jobs_age_ms: days("keep_jobs_days", self.keep_jobs_days.or(file.keep_jobs_days), kept.jobs_age_ms)?,
+            events_age_ms: days(
+                "keep_events_days",
+                self.keep_events_days.or(file.keep_events_days),
+                kept.events_age_ms,
+            )?,
+            assets_age_ms: days(
+                "keep_assets_days",
+                self.keep_assets_days.or(file.keep_assets_days),
+                kept.assets_age_ms,
+            )?,
+            outputs_bytes_max: bytes(self.keep_outputs_bytes.or(file.keep_outputs_bytes), kept.outputs_bytes_max),
+            checkpoints_bytes_max: bytes(
+                self.keep_checkpoints_bytes.or(file.keep_checkpoints_bytes),
+                kept.checkpoints_bytes_max,
+            ),
+        };
         Ok(ServeConfig {
             addr: self.addr.or(file.addr).unwrap_or_else(|| ADDR_DEFAULT.to_owned()),
             data,
             gpu: self.gpu.or(gpu_in_file).unwrap_or_default(),
             insecure_no_auth: self.insecure_no_auth.or(file.insecure_no_auth).unwrap_or(false),
             upload_bytes_max,
+            allowed_hosts: self.allowed_hosts.or(file.allowed_hosts).unwrap_or_default(),
+            webhook_allow_private: self.webhook_allow_private.or(file.webhook_allow_private).unwrap_or(false),
+            retention,
         })
+    }
+}
+
+/// Days as milliseconds; 0 stands for no bound.
+fn days(name: &'static str, given: Option<u64>, default: Option<i64>) -> Result<Option<i64>, ConfigError> {
+    match given {
+        None => Ok(default),
+        Some(0) => Ok(None),
+        Some(found) if found > KEEP_DAYS_MAX => Err(ConfigError::OutOfRange { name, found, max: KEEP_DAYS_MAX }),
+        Some(days) => Ok(i64::try_from(days * DAY_MS).ok()),
+    }
+}
+
+/// Bytes; 0 stands for no bound.
+fn bytes(given: Option<u64>, default: Option<u64>) -> Option<u64> {
+    match given {
+        None => default,
+        Some(0) => None,
+        some => some,
     }
 }
 
@@ -264,6 +354,17 @@ mod tests {
         assert_eq!(config.upload_bytes_max, crate::limits::UPLOAD_BYTES_MAX);
         let config = with_file("data = \"d\"", ServeArgs::default()).unwrap();
         assert_eq!((config.addr.as_str(), config.gpu), (ADDR_DEFAULT, GpuChoice::Auto));
+    }
+
+    #[test]
+    fn what_is_kept_can_be_set_and_nought_means_for_ever() {
+        let config =
+            with_file("data = \"d\"\nkeep_jobs_days = 2\nkeep_outputs_bytes = 0", ServeArgs::default()).unwrap();
+        let kept = config.retention;
+        assert_eq!((kept.jobs_age_ms, kept.outputs_bytes_max), (Some(2 * 86_400_000), None));
+        assert_eq!(kept.assets_age_ms, RetentionConfig::default().assets_age_ms);
+        let wrong = with_file("data = \"d\"\nkeep_assets_days = 100000", ServeArgs::default()).unwrap_err().to_string();
+        assert!(wrong.contains("keep_assets_days is 100000"), "{wrong}");
     }
 
     #[test]

@@ -24,3 +24,4 @@ pub mod sample_scenes;
 pub mod scene;
 pub mod shader_job;
 pub mod store;
+pub mod telemetry;

@@ -74,8 +74,72 @@ pub const SPEC_PROBLEMS_MAX: usize = 32;
 pub const LABEL_BYTES_MAX: usize = 256;
 /// Labels on one job.
 pub const LABELS_MAX: usize = 32;
+/// Bytes of one message about a scene file, and of one pointer into it; the rest is cut off.
+pub const SCENE_MESSAGE_BYTES_MAX: usize = 2 << 10;
+/// File descriptors that the server asks the system for, at most.
+pub const OPEN_FILES_MAX: u64 = 65_536;
 /// Bytes of the address of a webhook.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// Names of jobs that the cost model remembers.
+pub const COST_NODES_MAX: usize = 2_000;
+/// Jobs whose estimate is remembered until they end, and assets whose length is remembered.
+pub const ESTIMATES_REMEMBERED_MAX: usize = 100_000;
+/// Seconds that an estimate says at most.
+pub const ESTIMATE_SECONDS_MAX: f64 = 10.0 * 365.0 * 86_400.0;
+/// Milliseconds between two writes of what the cost model has learnt.
+pub const MODEL_STORED_MS: u64 = 5_000;
+/// Milliseconds between two looks at the places of waiting jobs that somebody watches.
+pub const WAITING_TICK_MS: u64 = 2_000;
+/// Waiting jobs whose places are looked at.
+pub const WAITING_JOBS_MAX: usize = 2_000;
+/// Bytes of the body of a change to a job.
+pub const PATCH_BYTES_MAX: u64 = 64 << 10;
+/// Milliseconds of a day.
+pub const DAY_MS: u64 = 86_400_000;
+/// Days after its end that a job is kept where the operator does not say.
+pub const KEEP_JOBS_DAYS: u64 = 30;
+/// Days after a job's end that its events are kept where the operator does not say.
+pub const KEEP_EVENTS_DAYS: u64 = 7;
+/// Days that an unused asset is kept where the operator does not say.
+pub const KEEP_ASSETS_DAYS: u64 = 30;
+/// Days that retention can be set to.
+pub const KEEP_DAYS_MAX: u64 = 36_500;
+/// Bytes of all outputs where the operator does not say.
+pub const KEEP_OUTPUTS_BYTES: u64 = 100 << 30;
+/// Bytes of all checkpoints of ended jobs where the operator does not say.
+pub const KEEP_CHECKPOINTS_BYTES: u64 = 4 << 30;
+/// Days that the id of a purged job is remembered.
+pub const TOMBSTONE_DAYS: u64 = 365;
+/// Milliseconds between two rounds of retention.
+pub const RETENTION_TICK_MS: u64 = 60_000;
+/// Milliseconds between two collections of blobs that no row names.
+pub const ORPHANS_TICK_MS: u64 = 3_600_000;
+/// Milliseconds that such a blob is left alone, since its row may still be to come.
+pub const ORPHAN_AGE_MS: u64 = 3_600_000;
+/// Unused assets that are forgotten in one go.
+pub const ASSETS_SWEPT_MAX: u32 = 200;
+/// Milliseconds that one try of a webhook may take, from its first packet to the head of the answer.
+pub const WEBHOOK_TRY_MS: u64 = 15_000;
+/// Milliseconds of it that connecting may take.
+pub const WEBHOOK_CONNECT_MS: u64 = 5_000;
+/// Milliseconds after the first failed try of a webhook.
+pub const WEBHOOK_RETRY_MS: u64 = 5_000;
+/// How much longer each further wait is than the one before.
+pub const WEBHOOK_RETRY_FACTOR: u64 = 3;
+/// Milliseconds between two tries of a webhook, at most, unless the receiver asks for more.
+pub const WEBHOOK_RETRY_MS_MAX: u64 = 3_600_000;
+/// Tries of webhooks that run at once.
+pub const WEBHOOK_TRIES_MAX: usize = 64;
+/// Of them, to one host.
+pub const WEBHOOK_TRIES_PER_HOST_MAX: usize = 4;
+/// Failures in a row after which a host is left alone for a while.
+pub const WEBHOOK_HOST_FAILURES_MAX: u32 = 5;
+/// Milliseconds between two looks at the outbox, where no event asks for one.
+pub const WEBHOOK_POLL_MS: u64 = 2_000;
+/// Milliseconds that events are gathered for before the outbox is looked at.
+pub const WEBHOOK_GATHER_MS: u64 = 50;
+/// Milliseconds that webhooks which are being sent get to end when the server is told to stop.
+pub const WEBHOOK_STOP_MS: u64 = 3_000;
 /// Bytes of the key that signs a webhook's messages, at least (Standard Webhooks, "Signature scheme").
 pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 /// See [`WEBHOOK_SECRET_BYTES_MIN`].

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// Why a blob was not written or read.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,8 @@ pub struct BlobStore {
     /// Folder of the blobs; keys are paths under it.
     blobs_dir: Arc<Path>,
     spool_dir: Arc<Path>,
+    /// See [`BlobStore::keep_assets`].
+    assets_gate: Arc<RwLock<()>>,
 }
 
 impl BlobStore {
@@ -107,7 +110,8 @@ impl BlobStore {
             .map_err(|error| BlobError::io("opening the blobs", io::Error::other(error)))?
             // Folders of deleted outputs go away with their last file.
             .with_automatic_cleanup(true);
-        Ok(Self { objects: Arc::new(objects), blobs_dir: blobs_dir.into(), spool_dir: spool_dir.into() })
+        let assets_gate = Arc::default();
+        Ok(Self { objects: Arc::new(objects), blobs_dir: blobs_dir.into(), spool_dir: spool_dir.into(), assets_gate })
     }
 
     /// The key of an asset, by the SHA-256 of its bytes in lower-case hex.
@@ -129,6 +133,18 @@ impl BlobStore {
     /// away by then.
     pub fn spool_file(&self, suffix: &str) -> SpoolFile {
         SpoolFile::new(&self.spool_dir, suffix)
+    }
+
+    /// While this is held, no asset is forgotten: for the moments between an asset's blob and its row, and between a look at an
+    /// asset and the row that names it.
+    pub async fn keep_assets(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.assets_gate).read_owned().await
+    }
+
+    /// While this is held, an asset's row and blob can be removed as one. `None` while somebody needs the assets to stay: then
+    /// there will be another time.
+    pub fn forget_assets(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        Arc::clone(&self.assets_gate).try_write_owned().ok()
     }
 
     /// Begins an upload of at most [`UPLOAD_BYTES_MAX`] bytes.

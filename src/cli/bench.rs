@@ -48,7 +48,7 @@ fn measure(args: &Args) -> Result<()> {
     let mut report = serde_json::Map::new();
     let mut say = |name: &str, line: String, value: serde_json::Value| {
         if !args.json {
-            println!("{name:<44} {line}");
+            super::say(format_args!("{name:<44} {line}"));
         }
         report.insert(name.to_owned(), value);
     };
@@ -118,7 +118,7 @@ fn measure(args: &Args) -> Result<()> {
     timed("a job of one pixel, from submit to picture", &Service::empty_job)?;
     timed("submit, on disk", &Service::submit)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        super::say(serde_json::to_string_pretty(&report)?);
     }
     Ok(())
 }

@@ -106,33 +106,33 @@ fn print_json(adapters: &[AdapterReport], tested: &Result<Tested, String>, advic
         Err(message) => json!({"adapter": null, "canary_seconds": null, "problem": message}),
     };
     let document = json!({"kiln": env!("CARGO_PKG_VERSION"), "adapters": adapters, "tested": tested, "advice": advice});
-    println!("{document:#}");
+    super::say(format_args!("{document:#}"));
 }
 
 fn print_text(adapters: &[AdapterReport], tested: &Result<Tested, String>, advice: &[String]) {
-    println!("kiln {}", env!("CARGO_PKG_VERSION"));
-    println!("adapters: {}", adapters.len());
+    super::say(format_args!("kiln {}", env!("CARGO_PKG_VERSION")));
+    super::say(format_args!("adapters: {}", adapters.len()));
     for (index, adapter) in adapters.iter().enumerate() {
         let AdapterReport { name, backend, driver, device_type, storage_binding_bytes_max, buffer_bytes_max, .. } =
             adapter;
         let software = if adapter.software { ", software" } else { "" };
-        println!("  {index}  {name}");
-        println!("     {backend}, {device_type}{software}; driver {driver}");
-        println!(
+        super::say(format_args!("  {index}  {name}"));
+        super::say(format_args!("     {backend}, {device_type}{software}; driver {driver}"));
+        super::say(format_args!(
             "     buffers up to {}, storage bindings up to {}",
             bytes(*buffer_bytes_max),
             bytes(*storage_binding_bytes_max)
-        );
+        ));
     }
     match tested {
         Ok(Tested { adapter, canary: Ok(seconds) }) => {
-            println!("canary: rendered right on {} in {seconds:.2} s", adapter.name);
+            super::say(format_args!("canary: rendered right on {} in {seconds:.2} s", adapter.name));
         }
         Ok(Tested { adapter, canary: Err(message) }) => complain(format_args!("{}: {message}", adapter.name)),
         Err(message) => complain(message),
     }
     for sentence in advice {
-        println!("note: {sentence}");
+        super::say(format_args!("note: {sentence}"));
     }
 }
 

@@ -140,6 +140,15 @@ fn colors() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Writes a result to stdout. Whoever closed it (`kiln doctor | head -1`) has read enough, and is told no more.
+fn say(result: impl std::fmt::Display) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    if writeln!(stdout, "{result}").and_then(|()| stdout.flush()).is_err() {
+        tracing::debug!("stdout is closed");
+    }
+}
+
 /// Says what is wrong, on stderr.
 fn complain(message: impl std::fmt::Display) {
     let label = if colors() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };

@@ -77,7 +77,7 @@ pub(super) fn run(args: Args) -> Exit {
         }
         Err(Stop::Failed(failure)) => {
             if json {
-                println!("{}", serde_json::json!({"state": "failed", "error": failure}));
+                super::say(serde_json::json!({"state": "failed", "error": failure}));
             }
             complain(readable(&failure));
             Exit::Failed
@@ -120,13 +120,13 @@ fn render(mut args: Args) -> Result<(), Stop> {
         let report: serde_json::Value = serde_json::from_str(&report).context("the report is not JSON")?;
         let result = serde_json::json!({"state": "succeeded", "output": args.output, "bytes": output.bytes,
             "sha256": output.sha256, "media_type": output.media_type, "seconds": seconds, "spec": spec, "report": report});
-        println!("{result}");
+        super::say(result);
     } else if !to_stdout {
         let what = match &spec {
             JobSpec::Scene(spec) => format!("{} x {}, {} samples", spec.size[0], spec.size[1], spec.samples),
             JobSpec::Shader(spec) => format!("{} x {}, {} frames", spec.size[0], spec.size[1], spec.frames.count()),
         };
-        println!("{}  {what}, {seconds:.1} s", args.output.display());
+        super::say(format_args!("{}  {what}, {seconds:.1} s", args.output.display()));
     }
     Ok(())
 }

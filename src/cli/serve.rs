@@ -9,7 +9,8 @@ use crate::blob::BlobStore;
 use crate::config::{GpuChoice, ServeArgs, ServeConfig};
 use crate::device::AdapterSelector;
 use crate::dispatch::hub::{GpuStatus, Hub};
-use crate::dispatch::{self, Context};
+use crate::dispatch::webhook::WebhookConfig;
+use crate::dispatch::{self, Context, estimate, retention, webhook};
 use crate::gpu_process::in_process;
 use crate::gpu_process::supervisor::{self, SupervisorConfig};
 use crate::http::{self, AppState, HttpLimits};
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +72,26 @@ pub(super) fn run(args: Args) -> Exit {
     exit
 }
 
+/// Each connection and each event stream takes a file descriptor, and the usual soft limit of 1024 is far below what Kiln bounds
+/// itself to. Where the system refuses, the smaller limit holds, and connections beyond it wait.
+#[cfg(unix)]
+fn raise_open_files() {
+    use crate::limits::OPEN_FILES_MAX;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES_MAX, |hard| hard.min(OPEN_FILES_MAX));
+    if current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    {
+        tracing::warn!(%error, wanted, "the limit of open files could not be raised");
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() {}
+
 async fn serve(config: ServeConfig) -> anyhow::Result<()> {
+    raise_open_files();
     let shutdown = CancellationToken::new();
     // Before anything else, so that a signal during the start stops it in good order too.
     spawn_signal_watch(shutdown.clone())?;
@@ -83,9 +104,13 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     dispatch::recover(store.as_ref(), &blobs).await?;
     let hub = Hub::new();
     let follow = tokio::spawn(Arc::clone(&hub).follow(store.subscribe()));
+    crate::telemetry::install();
 
     let limits = HttpLimits { upload_bytes_max: config.upload_bytes_max, ..HttpLimits::default() };
-    let state = AppState::new(Arc::clone(&store), blobs.clone(), Arc::clone(&hub), limits);
+    let mut state = AppState::new(Arc::clone(&store), blobs.clone(), Arc::clone(&hub), limits);
+    state.hosts.allowed = config.allowed_hosts.clone().into();
+    state.webhooks = WebhookConfig { allow_private: config.webhook_allow_private, ..WebhookConfig::default() };
+    let background = spawn_background(&state, &config, &shutdown);
     let context = Context { store, blobs, hub, worker: worker_name() };
     let gpu = spawn_gpu(&config.gpu, Arc::new(context), &shutdown);
     announce(&listener, &config)?;
@@ -93,10 +118,26 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     // Where HTTP ended by itself, the rest must end too.
     shutdown.cancel();
     gpu.await.context("the dispatcher failed")?;
+    // After the dispatcher, whose last results the cost model learns from and the outbox tells.
+    background.close();
+    background.wait().await;
     follow.abort();
     sqlite.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What goes on beside the jobs: learning what they cost, telling clients and receivers, forgetting what is old.
+fn spawn_background(state: &AppState, config: &ServeConfig, shutdown: &CancellationToken) -> TaskTracker {
+    let AppState { store, blobs, hub, estimator, webhooks, .. } = state.clone();
+    let tracker = TaskTracker::new();
+    let learning =
+        estimate::follow::run(Arc::clone(&estimator), Arc::clone(&store), Arc::clone(&hub), shutdown.clone());
+    tracker.spawn(learning);
+    tracker.spawn(estimate::waiting::run(estimator, Arc::clone(&store), hub, shutdown.clone()));
+    tracker.spawn(webhook::run(Arc::clone(&store), webhooks, shutdown.clone()));
+    tracker.spawn(retention::run(store, blobs, config.retention, shutdown.clone()));
+    tracker
 }
 
 /// The dispatcher and its GPU process; the handle ends when both have.

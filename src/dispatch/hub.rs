@@ -44,6 +44,8 @@ struct Inner {
     /// `channels` is swept when it grows past this.
     sweep_at: usize,
     gpu: GpuStatus,
+    /// Seconds that the device worked, over all attempts since the start.
+    gpu_busy_seconds: f64,
 }
 
 struct Running {
@@ -85,6 +87,23 @@ impl Hub {
     /// The freshest progress of a running job (fresher than the store's).
     pub fn progress(&self, id: JobId) -> Option<Progress> {
         self.lock().running.get(&id).map(|running| running.progress)
+    }
+
+    /// The jobs that this process's dispatcher holds, with their freshest progress.
+    pub fn running(&self) -> Vec<(JobId, Progress)> {
+        self.lock().running.iter().map(|(id, running)| (*id, running.progress)).collect()
+    }
+
+    /// Jobs whose live events somebody listens to, at most `limit` of them.
+    pub fn watched(&self, limit: usize) -> Vec<JobId> {
+        let inner = self.lock();
+        let listened = inner.channels.iter().filter(|(_, channel)| channel.receiver_count() > 0);
+        listened.map(|(id, _)| *id).take(limit).collect()
+    }
+
+    /// Seconds that the device worked on tasks, since the start of this process.
+    pub fn gpu_busy_seconds(&self) -> f64 {
+        self.lock().gpu_busy_seconds
     }
 
     /// Live events of one job, stored ones and others. A subscriber that gets `Lagged` or `Closed` reads on from the store after
@@ -166,8 +185,12 @@ impl Hub {
     pub fn set_progress(&self, id: JobId, progress: Progress) {
         let mut inner = self.lock();
         let Some(running) = inner.running.get_mut(&id) else { return };
+        // An attempt's seconds only grow; a step back is the beginning of another frame or attempt.
+        let step = progress.gpu_seconds - running.progress.gpu_seconds;
+        let worked = if step >= 0.0 { step } else { progress.gpu_seconds };
         running.progress = progress;
         let event = Event { seq: running.seq, time_ms: now_ms(), kind: EventKind::Progress(progress) };
+        inner.gpu_busy_seconds += worked;
         if let Some(channel) = inner.channels.get(&id)
             && channel.send(event).is_err()
         {

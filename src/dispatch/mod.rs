@@ -11,9 +11,12 @@
 //! the task that does it again is quarantined.
 
 pub mod attempt;
+pub mod estimate;
 pub mod hub;
 pub mod lease;
 pub mod recovery;
+pub mod retention;
+pub mod webhook;
 
 pub use recovery::recover;
 

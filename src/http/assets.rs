@@ -34,12 +34,21 @@ pub async fn put(
     let mut body = BoundedBody::new(body, &headers, app.limits.upload_bytes_max, app.limits.body_idle_seconds_max)?;
     let _permit = upload_permit(&app)?;
     if let Some(bytes) = known {
-        return drain(body, &sha256).await.map(|()| answer(200, &sha256, bytes));
+        drain(body, &sha256).await?;
+        let _gate = app.blobs.keep_assets().await;
+        if app.store.asset(&sha256).await?.is_none() {
+            let detail = format!("The asset sha256:{sha256} was here, and was forgotten just now. Send it again.");
+            return Err(Problem::new(Kind::MissingAsset, detail));
+        }
+        // Somebody wants it, so that it is kept for longer.
+        app.store.put_asset(&sha256, bytes).await?;
+        return Ok(answer(200, &sha256, bytes));
     }
     let mut upload = app.blobs.upload().await.map_err(blob_problem)?;
     while let Some(chunk) = body.next().await? {
         upload.write(chunk).await.map_err(blob_problem)?;
     }
+    let _gate = app.blobs.keep_assets().await;
     let (_, bytes) = upload.finish_as_asset_expecting(&sha256).await.map_err(blob_problem)?;
     app.store.put_asset(&sha256, bytes).await?;
     Ok(answer(201, &sha256, bytes))
@@ -67,6 +76,7 @@ pub async fn create(State(app): State<AppState>, query: Query, headers: HeaderMa
     while let Some(chunk) = body.next().await? {
         upload.write(chunk).await.map_err(blob_problem)?;
     }
+    let _gate = app.blobs.keep_assets().await;
     let (sha256, bytes) = upload.finish_as_asset().await.map_err(blob_problem)?;
     let known = app.store.asset(&sha256).await?.is_some();
     app.store.put_asset(&sha256, bytes).await?;
@@ -103,8 +113,10 @@ fn answer(status: u16, sha256: &str, bytes: u64) -> Response {
 
 /// Turns a finished upload into an asset: blob first, row second. Answers its hash and its length.
 pub async fn store_upload(app: &AppState, upload: Upload) -> Result<(String, u64), Problem> {
+    let _gate = app.blobs.keep_assets().await;
     let (sha256, bytes) = upload.finish_as_asset().await.map_err(blob_problem)?;
     app.store.put_asset(&sha256, bytes).await?;
+    app.estimator.know_asset(&sha256, bytes);
     Ok((sha256, bytes))
 }
 

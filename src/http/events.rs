@@ -1,15 +1,15 @@
 //! `GET /v1/jobs/{id}/events`: what happened to a job, as server-sent events or as a page of JSON.
 //!
 //! A stream begins with `snapshot` (the job as it is), then all stored events after `Last-Event-ID` (or `?after=`), then live
-//! ones. `id:` is the event's number in the job and survives restarts; `snapshot`, `progress` and `preview` have none, since
-//! there is nothing to resume from. The stream ends after `ended`.
+//! ones. `id:` is the event's number in the job and survives restarts; `snapshot`, `progress`, `preview` and the `queued` that tells
+//! of another place in the queue have none, since there is nothing to resume from. The stream ends after `ended`.
 
 use super::accept::Accept;
 use super::extract::{JobPath, Query};
 use super::follow::Follower;
 use super::problem::{Kind, Problem};
-use super::{Answer, AppState, json, view};
-use crate::job::{Event, EventKind, JobId};
+use super::{Answer, AppState, find_job, json, view};
+use crate::job::{Event, JobId};
 use crate::limits::EVENTS_PAGE_MAX;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -51,7 +51,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
 }
 
 async fn page(app: &AppState, id: JobId, after: i64, limit: u32) -> Answer {
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(app, id).await?;
     let events = app.store.events(id, after, limit).await?;
     let next = events.last().map_or(after, |event| event.seq);
     let shown: Vec<Value> = events
@@ -75,7 +75,7 @@ async fn stream(app: AppState, id: JobId, after: i64) -> Answer {
     })?;
     // The follower subscribes before the snapshot is read, so that nothing falls between the two.
     let follower = Follower::new(Arc::clone(&app.store), Arc::clone(&app.hub), app.closing.clone(), id, after);
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(&app, id).await?;
     let snapshot = view::job(&app, &job).await?;
     let comments = KeepAlive::new().interval(Duration::from_secs(app.limits.event_comment_seconds)).text("still here");
     let reader = Reader { follower, id, snapshot: Some(snapshot), _permit: permit };
@@ -114,9 +114,6 @@ impl Reader {
 
     fn show(&self, event: &Event) -> SseEvent {
         let shown = SseEvent::default().event(event.kind.name()).data(view::event_data(self.id, event).to_string());
-        match event.kind {
-            EventKind::Progress(_) | EventKind::Preview { .. } => shown,
-            _ => shown.id(event.seq.to_string()),
-        }
+        if event.kind.is_stored() { shown.id(event.seq.to_string()) } else { shown }
     }
 }

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz`, `/v1/workers`, `/v1/queue`: is it alive, can it work, on what, and how much waits.
+//! `/livez`, `/readyz`, `/v1/workers`: is it alive, can it work, and on what.
 
 use super::problem::{Kind, Problem};
 use super::{Answer, AppState, json};
@@ -54,10 +54,4 @@ pub async fn workers(State(app): State<AppState>) -> Response {
         200,
         &json!({"workers": [{"ready": gpu.ready, "adapter": gpu.adapter, "deaths": gpu.deaths, "problem": gpu.problem}]}),
     )
-}
-
-/// How many jobs wait and run.
-pub async fn queue(State(app): State<AppState>) -> Answer {
-    let (queued, running) = app.store.counts().await?;
-    Ok(json(200, &json!({"queued": queued, "running": running, "queued_max": crate::limits::JOBS_QUEUED_MAX})))
 }

@@ -5,9 +5,11 @@ use super::extract::{JobPath, Query};
 use super::outputs::{self, Wish};
 use super::problem::{Kind, Problem};
 use super::wait::CancelOnDrop;
-use super::{Answer, AppState, idempotency, job_url, json, prefer, shown, submit, view, wait};
+use super::{
+    Answer, AppState, admit, find_job, idempotency, job_url, json, missing_job, prefer, shown, submit, view, wait,
+};
 use crate::config::nearest;
-use crate::job::{Job, JobId, JobState, TimeMs};
+use crate::job::{AttachedFiles, Job, JobId, JobSpec, JobState, TimeMs, parse_timestamp};
 use crate::limits::{LIST_JOBS_DEFAULT, LIST_JOBS_MAX};
 use crate::store::{Cancelled, ListFilter, NewJob, StoreError, Submitted};
 use axum::body::Body;
@@ -22,7 +24,7 @@ use std::time::Duration;
 /// The client of every job, as long as there are no keys.
 const CLIENT: &str = "local";
 /// Kinds of jobs that there are.
-const KINDS: [&str; 1] = ["scene"];
+const KINDS: [&str; 2] = ["scene", "shader"];
 /// Seconds after which a client that got a 202 should look again, at most.
 const RETRY_AFTER_SECONDS_MAX: u64 = 60;
 
@@ -56,7 +58,7 @@ async fn accept(
     let wait = prefer::wait(headers, app.limits.wait_seconds_max);
     let spec = submit::read(app, headers, query, body).await?;
     let idempotency = key.as_ref().map(|key| (key.key.clone(), idempotency::request_hash(&spec)));
-    let submitted = app.store.submit(NewJob { idempotency, ..NewJob::new(id, CLIENT, spec) }).await?;
+    let submitted = admit(app, id, spec, idempotency).await?;
     let (job, created) = match submitted {
         Submitted::Created(job) => (job, true),
         Submitted::Existing(job) => (job, false),
@@ -84,24 +86,88 @@ async fn accept(
     Ok(response)
 }
 
+/// Judges a submission's options and stores it.
+async fn admit(
+    app: &AppState,
+    id: JobId,
+    spec: JobSpec,
+    idempotency: Option<(String, [u8; 32])>,
+) -> Result<Submitted, Problem> {
+    let (cost_seconds, content) = (app.estimator.cost_seconds(&spec), admit::content_hash(&spec));
+    let new = NewJob { id, client: CLIENT.to_owned(), spec, idempotency, cost_seconds, content };
+    if let Err(problem) = judge(app, &new.spec).await {
+        // A request that is repeated is answered as it was, although a deadline has passed meanwhile.
+        return app.store.submitted_before(new).await?.ok_or(problem);
+    }
+    // From here to the row that names them, no asset of the job may be forgotten.
+    let gate = app.blobs.keep_assets().await;
+    submit::check_assets(app, &new.spec, &AttachedFiles::default()).await?;
+    let submitted = app.store.submit(new).await?;
+    drop(gate);
+    if let Submitted::Created(job) = &submitted
+        && job.state == JobState::Queued
+        && job.follows.is_none()
+    {
+        let ahead = if view::work_goes_on(app).await? { app.store.ahead(job.id).await? } else { None };
+        let estimate = ahead.map(|ahead| app.estimator.queued(&job.spec, ahead, app.store.now_ms()));
+        app.estimator.promise(job.id, &job.spec, cost_seconds, estimate.as_ref(), job.created_ms);
+    }
+    Ok(submitted)
+}
+
+/// Whether this server would take such a job at this moment.
+async fn judge(app: &AppState, spec: &JobSpec) -> Result<(), Problem> {
+    admit::check_options(app, spec.options())?;
+    if spec.options().finish_before_ms.is_none() {
+        return Ok(());
+    }
+    let (_, estimate) = admit::quote(app, spec).await?;
+    admit::check_deadline(spec.options(), estimate.as_ref())
+}
+
+/// `POST /v1/jobs/check`: what a submission would take and when it would be done. Enqueues nothing; files that come along stay as
+/// assets, so that the job itself need not bring them again.
+pub async fn check(State(app): State<AppState>, query: Query, headers: HeaderMap, body: Body) -> Answer {
+    let spec = submit::read(&app, &headers, query, body).await?;
+    admit::check_options(&app, spec.options())?;
+    let (ahead, estimate) = admit::quote(&app, &spec).await?;
+    admit::check_deadline(spec.options(), estimate.as_ref())?;
+    let shown = json!({
+        "kind": spec.kind(),
+        "spec": view::spec(&spec),
+        "tasks": spec.tasks().len(),
+        "queue": {"position": ahead.tasks},
+        "gpu_seconds": view::gpu_seconds(&app, &spec),
+        "estimate": estimate.as_ref().map(view::estimate),
+    });
+    Ok(json(200, &shown))
+}
+
 /// 202 for a new job, 200 for one that was there.
-async fn accepted(app: &AppState, job: &Job, created: bool) -> Answer {
+pub(super) async fn accepted(app: &AppState, job: &Job, created: bool) -> Answer {
     let shown = view::job(app, job).await?;
     let mut response = json(if created { 202 } else { 200 }, &shown);
     let fields = response.headers_mut();
     fields.insert(header::LOCATION, HeaderValue::try_from(job_url(job.id)).expect("a UUID is ASCII"));
     if !job.state.is_terminal() {
-        // Without a cost model, one second for each job before it is the best that can be said.
-        let position = shown["queue"]["position"].as_u64().unwrap_or(0);
-        fields.insert(header::RETRY_AFTER, HeaderValue::from((position + 1).min(RETRY_AFTER_SECONDS_MAX)));
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(app, &shown)));
     }
     Ok(response)
+}
+
+/// When to look again: at the expected end. Without an estimate, a second for each job before it is the best that can be said.
+fn retry_after_seconds(app: &AppState, shown: &serde_json::Value) -> u64 {
+    let seconds = match shown["estimate"]["end"]["p50"].as_str().and_then(parse_timestamp) {
+        Some(end_ms) => u64::try_from(end_ms - app.store.now_ms()).unwrap_or(0).div_ceil(1000),
+        None => shown["queue"]["position"].as_u64().unwrap_or(0) + 1,
+    };
+    seconds.clamp(1, RETRY_AFTER_SECONDS_MAX)
 }
 
 /// The job's end, as a picture where the client likes pictures better than JSON.
 async fn waited(app: &AppState, job: &Job, created: bool, headers: &HeaderMap, time_max: Duration) -> Answer {
     let Some(ended) = wait::until_ended(app, job.id, time_max).await? else {
-        let job = app.store.job(job.id).await?.ok_or_else(|| Problem::no_job(job.id))?;
+        let job = find_job(app, job.id).await?;
         let mut response = accepted(app, &job, created).await?;
         *response.status_mut() = StatusCode::ACCEPTED;
         return Ok(response);
@@ -127,7 +193,7 @@ async fn waited(app: &AppState, job: &Job, created: bool, headers: &HeaderMap, t
 /// `GET /v1/jobs/{id}`.
 pub async fn show(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
     query.end(&[])?;
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(&app, id).await?;
     Ok(json(200, &view::job(&app, &job).await?))
 }
 
@@ -168,7 +234,7 @@ pub async fn list(State(app): State<AppState>, mut query: Query) -> Answer {
     let jobs = app.store.list(ListFilter { client: None, state, kind, label, before, limit }).await?;
     // A full page may be the last one; then the next one is empty, which costs less than counting.
     let next = jobs.last().filter(|_| jobs.len() == limit as usize).map(|last| cursor(last.created_ms, last.id));
-    let shown: Vec<_> = jobs.iter().map(|job| view::listed_job(&app, job)).collect();
+    let shown = view::jobs(&app, &jobs).await?;
     Ok(json(200, &json!({"jobs": shown, "next": next})))
 }
 
@@ -189,7 +255,8 @@ fn parse_cursor(text: &str) -> Option<(TimeMs, JobId)> {
 /// `POST /v1/jobs/{id}/cancel`: 202 while it is being stopped, 200 when it is, 409 when it had ended otherwise.
 pub async fn cancel(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
     query.end(&[])?;
-    match app.store.cancel(id).await?.ok_or_else(|| Problem::no_job(id))? {
+    let Some(cancelled) = app.store.cancel(id).await? else { return Err(missing_job(&app, id).await) };
+    match cancelled {
         Cancelled::Now(job) => Ok(json(200, &view::job(&app, &job).await?)),
         Cancelled::Requested(job) => {
             app.hub.cancel(id);
@@ -210,7 +277,8 @@ pub async fn cancel(State(app): State<AppState>, JobPath(id): JobPath, query: Qu
 /// `POST /v1/jobs/{id}/retry`: failed, cancelled or expired → queued, with the same id.
 pub async fn retry(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
     query.end(&[])?;
-    match app.store.retry(id).await?.ok_or_else(|| Problem::no_job(id))? {
+    let Some(retried) = app.store.retry(id).await? else { return Err(missing_job(&app, id).await) };
+    match retried {
         Ok(job) => accepted(&app, &job, true).await,
         Err(job) => {
             let (kind, why) = match job.state {
@@ -226,7 +294,9 @@ pub async fn retry(State(app): State<AppState>, JobPath(id): JobPath, query: Que
 pub async fn delete(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
     query.end(&[])?;
     // A task of its own, which goes on when the client hangs up between the row and the blobs.
+    let task = app.clone();
     let forget = tokio::spawn(async move {
+        let app = task;
         let deleted = app.store.delete(id).await;
         if let Ok(Some(Ok(keys))) = &deleted {
             // Row first, blobs second: a blob that stays is an orphan, and orphans are collected.
@@ -237,7 +307,8 @@ pub async fn delete(State(app): State<AppState>, JobPath(id): JobPath, query: Qu
         deleted
     });
     let forgotten = forget.await.map_err(|error| StoreError::Other(error.to_string()))?;
-    match forgotten?.ok_or_else(|| Problem::no_job(id))? {
+    let Some(forgotten) = forgotten? else { return Err(missing_job(&app, id).await) };
+    match forgotten {
         Ok(_) => Ok(deleted()),
         Err(job) => {
             let detail = format!("The job is {}. Cancel it and wait for its end, then delete it.", job.state.as_str());

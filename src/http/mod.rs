@@ -8,8 +8,10 @@
 //! [`events`], [`outputs`], [`assets`], [`health`]) → [`problem`] where it goes wrong.
 
 use crate::blob::BlobStore;
+use crate::dispatch::estimate::Estimator;
 use crate::dispatch::hub::Hub;
-use crate::job::JobId;
+use crate::dispatch::webhook::WebhookConfig;
+use crate::job::{Job, JobId};
 use crate::limits;
 use crate::store::JobStore;
 use axum::Router;
@@ -24,7 +26,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub mod accept;
+pub mod admit;
 pub mod assets;
+pub mod change;
 pub mod conditional;
 pub mod download;
 pub mod events;
@@ -33,9 +37,12 @@ pub mod follow;
 pub mod health;
 pub mod idempotency;
 pub mod jobs;
+pub mod metrics;
+pub mod origin;
 pub mod outputs;
 pub mod prefer;
 pub mod problem;
+pub mod queue;
 pub mod server;
 pub mod sniff;
 pub mod submit;
@@ -91,8 +98,14 @@ pub struct AppState {
     pub blobs: BlobStore,
     /// Live events, progress and previews.
     pub hub: Arc<Hub>,
+    /// Says when jobs will start and end.
+    pub estimator: Arc<Estimator>,
+    /// Where webhooks may go.
+    pub webhooks: WebhookConfig,
     /// See [`HttpLimits`].
     pub limits: HttpLimits,
+    /// See [`origin::HostRule`]; its `loopback` is set by [`serve_on`].
+    pub hosts: origin::HostRule,
     /// Cancelled when the server is told to stop: event streams end, and waits are answered.
     pub closing: CancellationToken,
     uploads: Arc<Semaphore>,
@@ -108,6 +121,9 @@ impl AppState {
             store,
             blobs,
             hub,
+            estimator: Estimator::new(),
+            webhooks: WebhookConfig::default(),
+            hosts: origin::HostRule::default(),
             closing: CancellationToken::new(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             event_streams: Arc::new(Semaphore::new(limits.event_streams_max)),
@@ -124,12 +140,18 @@ pub fn router(state: AppState) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/v1/workers", get(health::workers))
-        .route("/v1/queue", get(health::queue))
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/queue", get(queue::show))
+        .route("/v1/queue/pause", post(queue::pause))
+        .route("/v1/queue/resume", post(queue::resume))
+        .route("/v1/queue/drain", post(queue::drain))
+        .route("/v1/jobs/check", post(jobs::check))
         .route("/v1/jobs", post(jobs::create).get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::show).put(jobs::create_with_id).delete(jobs::delete))
+        .route("/v1/jobs/{id}", get(jobs::show).put(jobs::create_with_id).patch(change::patch).delete(jobs::delete))
         .route("/v1/jobs/{id}/events", get(events::events))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/jobs/{id}/extend", post(change::extend))
         .route("/v1/jobs/{id}/image", get(outputs::image))
         .route("/v1/jobs/{id}/outputs", get(outputs::list))
         .route("/v1/jobs/{id}/outputs/{name}", get(outputs::output))
@@ -140,6 +162,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(no_method)
         // Bodies are bounded where they are read, because uploads and documents have different bounds.
         .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn_with_state(state.clone(), origin::guard))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(trace::panicked))
         .layer(axum::middleware::from_fn(trace::trace))
         .with_state(state)
@@ -158,6 +181,23 @@ pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// The job that an address names.
+pub(crate) async fn find_job(app: &AppState, id: JobId) -> Result<Job, Problem> {
+    match app.store.job(id).await? {
+        Some(job) => Ok(job),
+        None => Err(missing_job(app, id).await),
+    }
+}
+
+/// Why there is no such job: it was purged, or never was.
+pub(crate) async fn missing_job(app: &AppState, id: JobId) -> Problem {
+    match app.store.purged(id).await {
+        Ok(true) => Problem::purged(id),
+        Ok(false) => Problem::no_job(id),
+        Err(error) => error.into(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::accept::Accept;
 use super::download::{self, Source, Thing};
 use super::extract::{JobPath, OutputPath, Query};
 use super::problem::{Kind, Problem};
-use super::{Answer, AppState, assets, job_url, json, shown, view};
+use super::{Answer, AppState, assets, find_job, job_url, json, shown, view};
 use crate::job::spec::Format;
 use crate::job::{Job, JobId, JobState, Output};
 use crate::limits::CONVERSION_BYTES_MAX;
@@ -33,7 +33,7 @@ pub async fn image(
 ) -> Answer {
     let wish = Wish::take(&mut query)?;
     query.end(&["format", "quality"])?;
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(&app, id).await?;
     image_of(&app, &method, &headers, &job, wish).await
 }
 
@@ -149,7 +149,7 @@ async fn converted(
 /// Every output of the job.
 pub async fn list(State(app): State<AppState>, JobPath(id): JobPath, query: Query) -> Answer {
     query.end(&[])?;
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(&app, id).await?;
     let outputs: Vec<_> = job.outputs.iter().map(|output| view::output(&job, output)).collect();
     Ok(json(200, &json!({"outputs": outputs, "state": job.state})))
 }
@@ -177,7 +177,7 @@ async fn find(app: &AppState, id: JobId, name: &str) -> Result<(Output, String),
     if let Some(found) = app.store.output_blob(id, name).await? {
         return Ok(found);
     }
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(app, id).await?;
     let names: Vec<&str> = job.outputs.iter().map(|output| output.name.as_str()).collect();
     let detail = match names.is_empty() {
         true => format!("The job is {} and has no outputs.", job.state.as_str()),
@@ -195,7 +195,7 @@ pub async fn preview(
     headers: HeaderMap,
 ) -> Answer {
     query.end(&[])?;
-    let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+    let job = find_job(&app, id).await?;
     if job.state.is_terminal() {
         return image_of(&app, &method, &headers, &job, Wish::ACCEPTED).await;
     }

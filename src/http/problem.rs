@@ -21,6 +21,10 @@ pub enum Kind {
     NotFound,
     /// The route does not answer this method.
     MethodNotAllowed,
+    /// A browser sent it for a page of somebody else's.
+    ForbiddenOrigin,
+    /// A server on a loopback address was called by a name that is not its own.
+    ForbiddenHost,
     /// The id in the path is no UUID.
     InvalidId,
     /// The query string has an unknown, doubled or wrong parameter.
@@ -79,8 +83,18 @@ pub enum Kind {
     JobFailedByMachine,
     /// The job failed by a fault of Kiln.
     JobFailedByKiln,
+    /// The job was purged: it is no mistake to have asked.
+    JobPurged,
+    /// The job has started, and what was asked for needs one that has not.
+    JobStarted,
+    /// The job's deadline cannot be expected to be met.
+    DeadlineTooEarly,
     /// `JOBS_QUEUED_MAX` jobs wait.
     QueueFull,
+    /// The client has as many jobs in the queue as it may have.
+    QuotaFull,
+    /// An operator has told the service to take no more work.
+    Draining,
     /// Too much is going on.
     Overloaded,
     /// No space is left on the disk.
@@ -93,9 +107,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests and documentation.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 43] = [
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::ForbiddenOrigin,
+        Self::ForbiddenHost,
         Self::InvalidId,
         Self::InvalidQuery,
         Self::InvalidHeader,
@@ -125,7 +141,12 @@ impl Kind {
         Self::JobFailed,
         Self::JobFailedByMachine,
         Self::JobFailedByKiln,
+        Self::JobPurged,
+        Self::JobStarted,
+        Self::DeadlineTooEarly,
         Self::QueueFull,
+        Self::QuotaFull,
+        Self::Draining,
         Self::Overloaded,
         Self::StorageFull,
         Self::NotReady,
@@ -137,6 +158,8 @@ impl Kind {
         match self {
             Self::NotFound => ("not-found", 404, "There is nothing at this address", false),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "This address does not answer this method", false),
+            Self::ForbiddenOrigin => ("forbidden-origin", 403, "Pages of other origins are not answered", false),
+            Self::ForbiddenHost => ("forbidden-host", 403, "This server does not answer to this name", false),
             Self::InvalidId => ("invalid-id", 400, "The id in the address is not valid", false),
             Self::InvalidQuery => ("invalid-query", 400, "The query string is not valid", false),
             Self::InvalidHeader => ("invalid-header", 400, "A header field is not valid", false),
@@ -170,6 +193,11 @@ impl Kind {
             Self::JobFailed => ("job-failed", 422, "The job cannot be done", false),
             Self::JobFailedByMachine => ("job-failed-by-machine", 503, "The machine failed the job", true),
             Self::JobFailedByKiln => ("job-failed-by-kiln", 500, "Kiln failed the job", true),
+            Self::JobPurged => ("job-purged", 410, "The job has been forgotten", false),
+            Self::JobStarted => ("job-started", 409, "The job has started", false),
+            Self::DeadlineTooEarly => ("deadline-too-early", 422, "The deadline cannot be expected to be met", false),
+            Self::QuotaFull => ("quota-full", 429, "The client's share of the queue is full", true),
+            Self::Draining => ("draining", 503, "The service takes no more work", true),
             Self::QueueFull => ("queue-full", 429, "The queue is full", true),
             Self::Overloaded => ("overloaded", 503, "The service is overloaded", true),
             Self::StorageFull => ("storage-full", 507, "No storage is left", true),
@@ -210,6 +238,14 @@ impl Problem {
     /// No such job.
     pub fn no_job(id: JobId) -> Self {
         Self::new(Kind::JobNotFound, format!("There is no job {id}. It may have been deleted.")).job(id)
+    }
+
+    /// There was such a job.
+    pub fn purged(id: JobId) -> Self {
+        let detail = format!(
+            "The job {id} has ended and has been forgotten, with its outputs. Submit it again for another picture."
+        );
+        Self::new(Kind::JobPurged, detail).job(id)
     }
 
     /// The failure of a job, for clients that asked for its picture: 422 where the job is at fault, 503 or 500 where Kiln is.
@@ -321,6 +357,21 @@ impl From<StoreError> for Problem {
                 format!("{waiting} jobs wait, which is the most that the queue holds. Try again later."),
             )
             .retry_after(30),
+            StoreError::Quota { queued, queued_max, .. } => Problem::new(
+                Kind::QuotaFull,
+                format!("You have {queued} jobs in the queue and may have {queued_max}. Wait for some of them to end."),
+            )
+            .retry_after(10),
+            StoreError::Draining => Problem::new(
+                Kind::Draining,
+                "An operator has told the service to finish what it has and to take no more. Try again later, or elsewhere.",
+            )
+            .retry_after(60),
+            StoreError::Busy => Problem::new(
+                Kind::Overloaded,
+                "Another program holds the store, a backup for instance. Try again in a few seconds.",
+            )
+            .retry_after(5),
             StoreError::Full(cause) => {
                 tracing::error!(cause, "the disk is full");
                 Problem::new(
@@ -394,6 +445,9 @@ mod tests {
         for (error, status, come_back) in [
             (StoreError::Overloaded(9), 503, true),
             (StoreError::QueueFull(9), 429, true),
+            (StoreError::Quota { client: "/secret".into(), queued: 3, queued_max: 3 }, 429, true),
+            (StoreError::Draining, 503, true),
+            (StoreError::Busy, 503, true),
             (StoreError::Full("/secret".into()), 507, true),
             (StoreError::Corrupt("/secret".into()), 500, false),
             (StoreError::Other("/secret".into()), 500, false),

@@ -71,7 +71,8 @@ pub async fn serve(config: &ServeConfig, state: AppState, shutdown: Cancellation
 
 /// Serves until `shutdown` is cancelled; then event streams and waits end at once, and other open requests get
 /// [`SHUTDOWN_SECONDS_MAX`] seconds.
-pub async fn serve_on(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
+pub async fn serve_on(listener: TcpListener, mut state: AppState, shutdown: CancellationToken) {
+    state.hosts.loopback = listener.local_addr().is_ok_and(|addr| addr.ip().to_canonical().is_loopback());
     let closing = state.closing.clone();
     let head_timeout = Duration::from_secs(state.limits.head_seconds_max);
     let service = router(state);

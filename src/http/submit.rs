@@ -270,15 +270,19 @@ fn placeholder() -> AssetRef {
 }
 
 /// Every asset that a spec names must be here, unless its file came along.
-async fn check_assets(app: &AppState, spec: &JobSpec, files: &AttachedFiles) -> Result<(), Problem> {
+pub(super) async fn check_assets(app: &AppState, spec: &JobSpec, files: &AttachedFiles) -> Result<(), Problem> {
     let came_along = |asset: &AssetRef| {
         let channels = files.channels.iter().flatten();
         channels.chain(&files.scene).chain(&files.environment).any(|file| file == asset)
     };
     let mut missing = Vec::new();
     for (pointer, asset) in spec.asset_places() {
-        if !came_along(asset) && app.store.asset(asset.sha256()).await?.is_none() {
-            missing.push((pointer, asset));
+        if came_along(asset) {
+            continue;
+        }
+        match app.store.asset(asset.sha256()).await? {
+            Some(bytes) => app.estimator.know_asset(asset.sha256(), bytes),
+            None => missing.push((pointer, asset)),
         }
     }
     let [(_, first), ..] = &missing[..] else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! Around every request: an id, one log line with fields, security headers, and an answer even after a panic.
 
 use super::problem::{Kind, Problem};
+use crate::telemetry;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
@@ -11,6 +12,9 @@ use std::time::Instant;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of a request id that a client may bring.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Methods that are counted by name.
+const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Writes the log line when it is dropped, so that a client that hangs up leaves one, too.
 struct Line {
@@ -23,7 +27,14 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let duration_ms = self.start.elapsed().as_secs_f64() * 1e3;
+        let seconds = self.start.elapsed().as_secs_f64();
+        let duration_ms = seconds * 1e3;
+        let status = self.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        // A method is any word that a client makes up; an unknown one must not become a label of its own.
+        let method = if METHODS.contains(&self.method.as_str()) { self.method.clone() } else { "other".to_owned() };
+        let labels = [("route", self.route.clone()), ("method", method), ("status", status)];
+        metrics::counter!(telemetry::HTTP_REQUESTS, &labels).increment(1);
+        metrics::histogram!(telemetry::HTTP_SECONDS, "route" => self.route.clone()).record(seconds);
         let (method, route, id) = (&self.method, &self.route, self.id.to_str().unwrap_or(""));
         match self.status {
             Some(status) => tracing::info!(method, route, status, duration_ms, request.id = id, "request"),

@@ -1,30 +1,58 @@
-//! A job as clients see it: the JSON of `api.md`, "The job, as answered". No I/O besides the position in the queue.
+//! A job as clients see it: the JSON of `api.md`, "The job, as answered". No I/O besides the job's place in the queue.
 
 use super::{AppState, job_url};
-use crate::job::{Event, EventKind, Job, JobSpec, JobState, Output, Progress, timestamp};
-use crate::store::StoreError;
+use crate::job::{Estimate, Event, EventKind, Job, JobSpec, JobState, Output, Progress, timestamp};
+use crate::store::{Ahead, QueueMode, StoreError};
 use serde_json::{Map, Value, json};
 
-/// The whole job, with its position in the queue and its freshest progress.
+/// The whole job, with its place in the queue, its estimate and its freshest progress.
 pub async fn job(app: &AppState, job: &Job) -> Result<Value, StoreError> {
-    let position = match job.state {
-        JobState::Queued => app.store.position(job.id).await?,
-        _ => 0,
+    let shown = jobs(app, std::slice::from_ref(job)).await?.pop();
+    Ok(shown.expect("one job in, one job out"))
+}
+
+/// A page of jobs, in their order. Places in the queue are asked for at once, which costs far less than one by one.
+pub async fn jobs(app: &AppState, jobs: &[Job]) -> Result<Vec<Value>, StoreError> {
+    let queued: Vec<_> = jobs.iter().filter(|job| job.state == JobState::Queued).map(|job| job.id).collect();
+    let places = match &queued[..] {
+        [] => Vec::new(),
+        [id] => vec![app.store.ahead(*id).await?],
+        ids => app.store.ahead_of_all(ids).await?,
     };
-    Ok(with_position(app, job, Some(position)))
+    let going_on = jobs.iter().any(|job| !job.state.is_terminal()) && work_goes_on(app).await?;
+    let running = if going_on { app.hub.running() } else { Vec::new() };
+    let mut places = places.into_iter();
+    let shown = jobs.iter().map(|job| {
+        let ahead = if job.state == JobState::Queued { places.next().flatten() } else { None };
+        let progress = freshest_progress(app, job);
+        let estimate = match (job.state, ahead) {
+            _ if !going_on => None,
+            (JobState::Queued, Some(ahead)) => Some(app.estimator.queued(&job.spec, ahead, app.store.now_ms())),
+            (JobState::Running, _) => {
+                let others_seconds = app.estimator.remainder_seconds(&running, Some(job.id));
+                Some(app.estimator.running(job, &progress, others_seconds, app.store.now_ms()))
+            }
+            _ => None,
+        };
+        one_job(job, ahead, estimate.as_ref(), &progress)
+    });
+    Ok(shown.collect())
 }
 
-/// The job in a list. Its position is left out, since it costs the store a count for each job of the page.
-pub fn listed_job(app: &AppState, job: &Job) -> Value {
-    with_position(app, job, None)
+/// False while nobody can say when anything will be done: the queue is held, or there is no GPU.
+pub async fn work_goes_on(app: &AppState) -> Result<bool, StoreError> {
+    Ok(app.hub.gpu().ready && app.store.queue_mode().await? == QueueMode::Open)
 }
 
-fn with_position(app: &AppState, job: &Job, position: Option<u64>) -> Value {
+fn freshest_progress(app: &AppState, job: &Job) -> Progress {
     let live = if job.state == JobState::Running { app.hub.progress(job.id) } else { None };
-    let progress = match live {
+    match live {
         Some(live) if live.fraction >= job.progress.fraction => live,
         _ => job.progress,
-    };
+    }
+}
+
+fn one_job(job: &Job, ahead: Option<Ahead>, estimate: Option<&Estimate>, progress: &Progress) -> Value {
     let url = job_url(job.id);
     json!({
         "id": job.id,
@@ -32,17 +60,17 @@ fn with_position(app: &AppState, job: &Job, position: Option<u64>) -> Value {
         "state": job.state,
         "priority": job.priority,
         "attempt": job.attempt,
-        "cached": false,
+        "cached": job.cached,
+        "follows": job.follows,
         "cancel_requested": job.cancel_requested,
         "created": timestamp(job.created_ms),
         "started": job.started_ms.map(timestamp),
         "ended": job.ended_ms.map(timestamp),
         "labels": job.labels,
-        "spec": shown_spec(&job.spec),
-        "queue": position.map(|position| json!({"position": position})),
-        // There is no cost model, and a guess would be worse than none.
-        "estimate": null,
-        "progress": progress_value(&progress),
+        "spec": spec(&job.spec),
+        "queue": {"position": ahead.map_or(0, |ahead| ahead.tasks)},
+        "estimate": estimate.map(self::estimate),
+        "progress": progress_value(progress),
         "outputs": job.outputs.iter().map(|output| self::output(job, output)).collect::<Vec<_>>(),
         "error": job.error,
         "report": job.report,
@@ -58,8 +86,27 @@ fn with_position(app: &AppState, job: &Job, position: Option<u64>) -> Value {
     })
 }
 
+/// The GPU seconds that a job is expected to take, whatever the queue.
+pub fn gpu_seconds(app: &AppState, spec: &JobSpec) -> Value {
+    let estimate = app.estimator.queued(spec, Ahead::default(), 0);
+    json!({"p50": rounded(estimate.gpu_seconds_p50), "p90": rounded(estimate.gpu_seconds_p90)})
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// When it starts and ends, and what it takes of the GPU.
+pub fn estimate(estimate: &Estimate) -> Value {
+    json!({
+        "start": {"p50": timestamp(estimate.start_p50_ms), "p90": timestamp(estimate.start_p90_ms)},
+        "end": {"p50": timestamp(estimate.end_p50_ms), "p90": timestamp(estimate.end_p90_ms)},
+        "gpu_seconds": {"p50": rounded(estimate.gpu_seconds_p50), "p90": rounded(estimate.gpu_seconds_p90)},
+    })
+}
+
 /// The job document with every field spelled out, but without its webhook's secret, which is for nobody's eyes.
-fn shown_spec(spec: &JobSpec) -> Value {
+pub fn spec(spec: &JobSpec) -> Value {
     let mut shown = spec.clone();
     if let Some(webhook) = &mut shown.options_mut().webhook {
         webhook.secret = None;
@@ -106,6 +153,9 @@ pub fn event_data(id: crate::job::JobId, event: &Event) -> Value {
     let mut data = match &event.kind {
         EventKind::Output(output) => output_at(id, output),
         EventKind::Progress(progress) => progress_value(progress),
+        EventKind::Waiting { position, estimate } => {
+            json!({"position": position, "eta": estimate.as_ref().map(self::estimate)})
+        }
         kind => match serde_json::to_value(kind) {
             Ok(Value::Object(mut tagged)) => tagged.remove("data").unwrap_or_default(),
             _ => Value::Null,

@@ -1,7 +1,7 @@
 //! `Prefer: wait=N`: holds an answer until its job ends. Costs a channel and a timer, never a thread.
 
-use super::AppState;
 use super::problem::Problem;
+use super::{AppState, find_job};
 use crate::job::{EventKind, Job, JobId};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -19,7 +19,7 @@ async fn ended(app: &AppState, id: JobId) -> Result<Job, Problem> {
     loop {
         // Subscribing comes before reading, or the end may fall between the two.
         let mut events = app.hub.subscribe(id);
-        let job = app.store.job(id).await?.ok_or_else(|| Problem::no_job(id))?;
+        let job = find_job(app, id).await?;
         if job.state.is_terminal() {
             return Ok(job);
         }

@@ -15,7 +15,7 @@ mod tasks;
 mod validate;
 mod validate_shader;
 
-pub use options::{SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp};
+pub use options::{OptionsPatch, SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp};
 pub use parse::AttachedFiles;
 pub use problem::{SpecError, SpecProblem, SpecProblemKind};
 pub use query::{
@@ -313,6 +313,24 @@ pub struct Claim {
     pub checkpoint: Option<String>,
 }
 
+/// When a job is expected to start and end, and what it will take. Times by the store's clock; p50 is as likely early as late, nine
+/// of ten jobs are done by their p90.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Seconds on the GPU.
+    pub gpu_seconds_p50: f64,
+    /// Seconds on the GPU.
+    pub gpu_seconds_p90: f64,
+    /// Of a running job: when it did start.
+    pub start_p50_ms: TimeMs,
+    /// See above.
+    pub start_p90_ms: TimeMs,
+    /// The end of everything: the outputs can be downloaded.
+    pub end_p50_ms: TimeMs,
+    /// See above.
+    pub end_p90_ms: TimeMs,
+}
+
 /// Something that happened to a job. `seq` rises by one per job and survives restarts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -332,6 +350,13 @@ pub enum EventKind {
     Queued {
         /// How many tasks go before it.
         position: u64,
+    },
+    /// Not stored: its place in the queue, or its expected end, is another one now. Clients see it as `queued` too.
+    Waiting {
+        /// How many tasks go before it.
+        position: u64,
+        /// `None` while nobody can say: the queue is held, or there is no GPU.
+        estimate: Option<Estimate>,
     },
     /// A worker began an attempt.
     Started {
@@ -378,7 +403,7 @@ impl EventKind {
     /// The SSE event name.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Queued { .. } => "queued",
+            Self::Queued { .. } | Self::Waiting { .. } => "queued",
             Self::Started { .. } => "started",
             Self::Progress(_) => "progress",
             Self::Preview { .. } => "preview",
@@ -393,6 +418,6 @@ impl EventKind {
 
     /// False for events that only live subscribers see.
     pub fn is_stored(&self) -> bool {
-        !matches!(self, Self::Progress(_) | Self::Preview { .. })
+        !matches!(self, Self::Waiting { .. } | Self::Progress(_) | Self::Preview { .. })
     }
 }

@@ -4,7 +4,7 @@
 
 use super::fields::{Fields, did_you_mean, wrong_type};
 use super::parse::PRIORITIES;
-use super::problem::{Problems, SpecProblemKind as Kind, child, cut};
+use super::problem::{Problems, SpecError, SpecProblemKind as Kind, child, cut};
 use super::{EventKind, Priority, TimeMs};
 use crate::limits::{
     LABEL_BYTES_MAX, LABELS_MAX, WEBHOOK_SECRET_BYTES_MAX, WEBHOOK_SECRET_BYTES_MIN, WEBHOOK_URL_BYTES_MAX,
@@ -136,6 +136,75 @@ impl WebhookEvent {
     pub fn name(self) -> &'static str {
         let known = WEBHOOK_EVENTS.iter().find(|(_, event)| *event == self);
         known.expect("the table has every event").0
+    }
+}
+
+/// What of a job's options can be changed before it starts. `None`: it stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OptionsPatch {
+    /// Class in the queue.
+    pub priority: Option<Priority>,
+    /// `Some(None)`: no deadline any more.
+    pub start_before_ms: Option<Option<TimeMs>>,
+    /// `Some(None)`: no deadline any more.
+    pub finish_before_ms: Option<Option<TimeMs>>,
+    /// All labels, in place of those that there are.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Its fields in a document.
+const PATCH_FIELDS: [&str; 4] = ["priority", "start_before", "finish_before", "labels"];
+
+impl OptionsPatch {
+    /// Reads a merge patch (RFC 7396): an absent field stays, `null` takes a deadline or all labels away.
+    pub fn parse(json: &[u8]) -> Result<Self, SpecError> {
+        let document: Value = serde_json::from_slice(json)
+            .map_err(|error| SpecError::new(Kind::Malformed, "", format!("this is not JSON: {error}")))?;
+        let mut problems = Problems::default();
+        let mut patch = Self::default();
+        if let Some(fields) = Fields::read(&document, "", &PATCH_FIELDS, &[], "an object of options", &mut problems) {
+            let named = |key: &str| document.get(key).is_some();
+            let mut time = |key: &str| {
+                let read = fields.get(key).and_then(|(value, at)| read_time(value, &at, &mut problems));
+                named(key).then_some(read)
+            };
+            patch.start_before_ms = time("start_before");
+            patch.finish_before_ms = time("finish_before");
+            patch.labels = match fields.get("labels") {
+                Some((value, at)) => Some(read_labels(value, &at, &mut problems)),
+                None => named("labels").then(BTreeMap::new),
+            };
+            patch.priority = match fields.get("priority") {
+                Some(_) => fields.word("priority", PRIORITIES, &[], &mut problems),
+                None => named("priority").then(Priority::default),
+            };
+            if !PATCH_FIELDS.iter().any(|key| named(key))
+                && document.as_object().is_some_and(|fields| fields.is_empty())
+            {
+                problems.add(
+                    Kind::Invalid,
+                    "",
+                    format!("it changes nothing, expected some of {}", PATCH_FIELDS.join(", ")),
+                );
+            }
+        }
+        problems.into_result(patch)
+    }
+
+    /// Makes the change.
+    pub fn apply(&self, options: &mut SpecOptions) {
+        if let Some(priority) = self.priority {
+            options.priority = priority;
+        }
+        if let Some(start_before_ms) = self.start_before_ms {
+            options.start_before_ms = start_before_ms;
+        }
+        if let Some(finish_before_ms) = self.finish_before_ms {
+            options.finish_before_ms = finish_before_ms;
+        }
+        if let Some(labels) = &self.labels {
+            options.labels = labels.clone();
+        }
     }
 }
 
@@ -421,6 +490,28 @@ mod tests {
         assert!(!Webhook { events: ended_only(), ..webhook }.wants(&EventKind::Cancelling));
         for (name, event) in WEBHOOK_EVENTS {
             assert_eq!(serde_json::to_value(event).unwrap(), *name);
+        }
+    }
+
+    #[test]
+    fn a_patch_tells_what_stays_from_what_is_taken_away() {
+        let patch =
+            OptionsPatch::parse(br#"{"priority": "batch", "start_before": null, "labels": {"a": "b"}}"#).unwrap();
+        assert_eq!(patch.priority, Some(Priority::Batch));
+        assert_eq!((patch.start_before_ms, patch.finish_before_ms), (Some(None), None));
+        let mut options = SpecOptions { start_before_ms: Some(1), finish_before_ms: Some(2), ..SpecOptions::default() };
+        patch.apply(&mut options);
+        assert_eq!((options.start_before_ms, options.finish_before_ms, options.labels.len()), (None, Some(2), 1));
+        for (wrong, pointer) in [
+            ("", ""),
+            ("[]", ""),
+            ("{}", ""),
+            (r#"{"samples": 3}"#, "/samples"),
+            (r#"{"priority": "now"}"#, "/priority"),
+            (r#"{"finish_before": "soon"}"#, "/finish_before"),
+            (r#"{"labels": {"a": 1}}"#, "/labels/a"),
+        ] {
+            assert_eq!(OptionsPatch::parse(wrong.as_bytes()).unwrap_err().problems[0].pointer, pointer, "{wrong}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What can be wrong with a scene file, and how it is told to the client.
 
 use crate::job::{Failure, FailureDetail, FailureReason};
+use crate::limits::SCENE_MESSAGE_BYTES_MAX;
 
 /// Who is to blame for a [`SceneError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,24 +29,28 @@ pub struct SceneError {
 }
 
 impl SceneError {
+    fn new(kind: SceneErrorKind, stage: &'static str, message: String) -> Self {
+        Self { kind, message: cut(message), pointer: None, stage }
+    }
+
     /// The file is not what it should be.
     pub fn invalid(stage: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: SceneErrorKind::Invalid, message: message.into(), pointer: None, stage }
+        Self::new(SceneErrorKind::Invalid, stage, message.into())
     }
 
     /// The file is more than Kiln takes.
     pub fn limit(stage: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: SceneErrorKind::Limit, message: message.into(), pointer: None, stage }
+        Self::new(SceneErrorKind::Limit, stage, message.into())
     }
 
     /// The machine failed, not the file.
     pub fn io(stage: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: SceneErrorKind::Io, message: message.into(), pointer: None, stage }
+        Self::new(SceneErrorKind::Io, stage, message.into())
     }
 
     /// Adds the place, unless a more exact one is there already.
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer.get_or_insert_with(|| pointer.into());
+        self.pointer.get_or_insert_with(|| cut(pointer.into()));
         self
     }
 
@@ -73,5 +78,29 @@ impl SceneError {
     }
 }
 
+/// A message may quote names of the file, which may be megabytes long.
+fn cut(mut text: String) -> String {
+    if text.len() > SCENE_MESSAGE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(SCENE_MESSAGE_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 /// Short for a [`Result`] with a [`SceneError`].
 pub type SceneResult<T> = Result<T, SceneError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_a_megabyte_does_not_come_back_in_the_message() {
+        let name = "ä".repeat(500_000);
+        let error = SceneError::invalid("load", format!("the node {name:?} is broken")).at(format!("/nodes/{name}"));
+        let failure = error.failure();
+        assert!(failure.message.starts_with("the node \"ä"));
+        assert!(failure.message.len() < 2 * SCENE_MESSAGE_BYTES_MAX + 100, "{}", failure.message.len());
+        assert!(failure.details[0].message.len() < SCENE_MESSAGE_BYTES_MAX + 10);
+    }
+}

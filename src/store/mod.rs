@@ -90,6 +90,9 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Inserts a job with its tasks and its first event.
     async fn submit(&self, job: NewJob) -> Result<Submitted, StoreError>;
+    /// What [`JobStore::submit`] would answer because the same request, or the same id or key, was here before; `None` where it would
+    /// make a job. For callers that would refuse a new job, but not a repetition.
+    async fn submitted_before(&self, job: NewJob) -> Result<Option<Submitted>, StoreError>;
     /// Asks for cancellation. `None`: no such job.
     async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError>;
     /// failed, cancelled or expired → queued, with the tasks that have not succeeded. `Err(job)` inside: it was in another state.

@@ -102,6 +102,10 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::submit(tx, job))).await
     }
 
+    async fn submitted_before(&self, job: NewJob) -> Result<Option<Submitted>, StoreError> {
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::before(tx, job))).await
+    }
+
     async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError> {
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::cancel(tx, id))).await
     }

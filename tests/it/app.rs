@@ -6,11 +6,14 @@
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use kiln::blob::BlobStore;
+use kiln::dispatch::estimate::{follow, waiting};
 use kiln::dispatch::hub::{GpuStatus, Hub};
+use kiln::dispatch::webhook;
+use kiln::gpu_process::protocol::AdapterReport;
 use kiln::http::problem::{Kind, PROBLEM_JSON};
 use kiln::http::{AppState, HttpLimits, serve_on};
-use kiln::job::{Claim, Failure, FailureDetail, FailureReason, JobId, Output};
-use kiln::store::sqlite::SqliteStore;
+use kiln::job::{Claim, Failure, FailureDetail, FailureReason, JobId, Output, Progress};
+use kiln::store::sqlite::{Clock, SqliteOptions, SqliteStore};
 use kiln::store::{AttemptEnd, ClaimWant, Committed, JobStore, NewOutput};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -30,6 +33,8 @@ pub struct TestApp {
     pub blobs: BlobStore,
     pub hub: Arc<Hub>,
     pub state: AppState,
+    /// The store's clock, which tests move instead of waiting.
+    pub clock: Clock,
     pub addr: SocketAddr,
     client: reqwest::Client,
     shutdown: CancellationToken,
@@ -50,18 +55,26 @@ impl TestApp {
     }
 
     pub async fn with(limits: HttpLimits) -> Self {
+        Self::adjusted(limits, |_| {}).await
+    }
+
+    /// With what `adjust` makes of the state before the server starts.
+    pub async fn adjusted(limits: HttpLimits, adjust: impl FnOnce(&mut AppState)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn JobStore> = Arc::new(SqliteStore::open(dir.path()).await.unwrap());
+        let clock = Clock::default();
+        let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+        let store: Arc<dyn JobStore> = Arc::new(SqliteStore::open_with(dir.path(), options).await.unwrap());
         let blobs = BlobStore::open(dir.path()).unwrap();
         let hub = Hub::new();
         tokio::spawn(Arc::clone(&hub).follow(store.subscribe()));
-        let state = AppState::new(Arc::clone(&store), blobs.clone(), Arc::clone(&hub), limits);
+        let mut state = AppState::new(Arc::clone(&store), blobs.clone(), Arc::clone(&hub), limits);
+        adjust(&mut state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve_on(listener, state.clone(), shutdown.clone()));
         let client = http_client();
-        Self { store, blobs, hub, state, addr, client, shutdown, server: Some(server), dir }
+        Self { store, blobs, hub, state, clock, addr, client, shutdown, server: Some(server), dir }
     }
 
     /// Tells the server to stop, and waits until it has.
@@ -110,6 +123,30 @@ impl TestApp {
     /// Posts a small scene of its own, and answers the job's id.
     pub async fn submit(&self) -> JobId {
         self.post("/v1/jobs", "model/gltf-binary", glb(&JobId::now_v7().to_string())).await.expect(202).id()
+    }
+
+    /// Lets the estimator learn, and tell those who wait, until the token is cancelled.
+    pub fn learn(&self) -> (CancellationToken, JoinHandle<()>) {
+        let stop = self.shutdown.child_token();
+        let AppState { estimator, store, hub, .. } = self.state.clone();
+        tokio::spawn(waiting::run(Arc::clone(&estimator), Arc::clone(&store), Arc::clone(&hub), stop.clone()));
+        let learning = tokio::spawn(follow::run(estimator, store, hub, stop.clone()));
+        (stop, learning)
+    }
+
+    /// Sends webhooks until the token is cancelled.
+    pub fn send_webhooks(&self) -> CancellationToken {
+        let stop = self.shutdown.child_token();
+        tokio::spawn(webhook::run(Arc::clone(&self.store), self.state.webhooks, stop.clone()));
+        stop
+    }
+
+    /// Renders a task as far as the store's clock and the cost model can tell: so many seconds, all of them on the GPU.
+    pub async fn render_for(&self, claim: &Claim, gpu_seconds: f64) {
+        self.clock.advance_ms((gpu_seconds * 1000.0) as i64);
+        let progress = Progress { gpu_seconds, fraction: 1.0, ..Progress::default() };
+        self.store.heartbeat(claim, progress, LEASE_MS).await.unwrap();
+        self.succeed_with_png(claim).await;
     }
 
     /// Writes bytes to a socket of its own and reads until the server closes it.
@@ -182,7 +219,8 @@ impl TestApp {
 
     /// Says that the GPU process is up, or not.
     pub fn set_gpu_ready(&self, ready: bool) {
-        self.hub.set_gpu(GpuStatus { ready, ..GpuStatus::default() });
+        let adapter = AdapterReport { name: "fake".into(), ..AdapterReport::default() };
+        self.hub.set_gpu(GpuStatus { ready, adapter: Some(adapter), ..GpuStatus::default() });
     }
 
     /// Files in the spool now.

@@ -44,6 +44,12 @@ pub(super) async fn submit(tx: &mut Tx, new: NewJob) -> Result<Submitted, StoreE
     Ok(Submitted::Created(known(tx, new.id).await?.1))
 }
 
+/// The answer of [`submit`] where it would not make a job.
+pub(super) async fn before(tx: &mut Tx, new: NewJob) -> Result<Option<Submitted>, StoreError> {
+    let spec_hash = new.spec.canonical_hash();
+    submitted_before(tx, &new, &spec_hash).await
+}
+
 /// The answer where the id or the idempotency key is there already.
 async fn submitted_before(tx: &mut Tx, new: &NewJob, spec_hash: &[u8; 32]) -> Result<Option<Submitted>, StoreError> {
     let by_id = sqlx::query(

@@ -10,6 +10,7 @@ use super::{Clock, failure, get, outbox};
 use crate::job::{Event, EventKind, JobId, TimeMs};
 use crate::limits::{CLOCK_BACK_MS_MIN, STORE_GROUP_OPERATIONS_MAX};
 use crate::store::StoreError;
+use crate::telemetry;
 use futures::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
@@ -270,10 +271,13 @@ impl Group {
 
     /// One transaction for the whole group; answers and events only after it is on disk.
     async fn commit(&mut self, mut group: Vec<Box<dyn Operation>>) {
+        let start = std::time::Instant::now();
         let committed = match self.run(&mut group).await {
             Ok(results) => self.tx.execute("COMMIT").await.map(|()| results),
             Err(error) => Err(error),
         };
+        metrics::histogram!(telemetry::STORE_COMMIT_SECONDS).record(start.elapsed().as_secs_f64());
+        metrics::histogram!(telemetry::STORE_COMMIT_OPERATIONS).record(group.len() as f64);
         match committed {
             Ok(results) => {
                 for (id, event) in self.tx.events.drain(..) {

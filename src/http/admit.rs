@@ -1,0 +1,81 @@
+//! Before a job is accepted or changed: what it will take, when it will be done, and whether its deadlines and its webhook can be.
+
+use super::problem::{Kind, Problem};
+use super::{AppState, view};
+use crate::dispatch::webhook::address;
+use crate::job::{Estimate, JobSpec, Priority, SpecOptions, TimeMs, timestamp};
+use crate::store::{Ahead, StoreError};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// What decides about a job's bytes: its content and the renderer's version. `None` where it may not be shared.
+pub fn content_hash(spec: &JobSpec) -> Option<[u8; 32]> {
+    let mut hash = Sha256::new();
+    hash.update(concat!("kiln ", env!("CARGO_PKG_VERSION"), "\n"));
+    hash.update(spec.content_json());
+    spec.options().reuse.then(|| hash.finalize().into())
+}
+
+/// What goes before a job that is not in the queue yet: everything of its class and better ones, as for a client of whom nothing is
+/// queued last.
+pub async fn ahead_of_new(app: &AppState, priority: Priority) -> Result<Ahead, StoreError> {
+    let overview = app.store.queue().await?;
+    let mut ahead = Ahead { tasks: 0, gpu_seconds: app.estimator.remainder_seconds(&app.hub.running(), None) };
+    for (class, load) in overview.classes {
+        if class <= priority {
+            ahead.tasks += load.tasks_queued;
+            ahead.gpu_seconds += load.gpu_seconds;
+        }
+    }
+    Ok(ahead)
+}
+
+/// The estimate of a job that would be submitted now, and what goes before it. No estimate while the queue is held or the GPU is away.
+pub async fn quote(app: &AppState, spec: &JobSpec) -> Result<(Ahead, Option<Estimate>), StoreError> {
+    let ahead = ahead_of_new(app, spec.priority()).await?;
+    let going_on = view::work_goes_on(app).await?;
+    Ok((ahead, going_on.then(|| app.estimator.queued(spec, ahead, app.store.now_ms()))))
+}
+
+/// Refuses options that make no sense at this moment or on this server.
+pub fn check_options(app: &AppState, options: &SpecOptions) -> Result<(), Problem> {
+    let now_ms = app.store.now_ms();
+    if let Some(start_ms) = options.start_before_ms.filter(|start_ms| *start_ms <= now_ms) {
+        return Err(passed("start_before", start_ms, now_ms));
+    }
+    if let Some(finish_ms) = options.finish_before_ms.filter(|finish_ms| *finish_ms <= now_ms) {
+        return Err(passed("finish_before", finish_ms, now_ms));
+    }
+    let Some(webhook) = options.webhook.as_ref().filter(|_| !app.webhooks.allow_private) else { return Ok(()) };
+    // Names are looked up when they are called, since what they mean may change.
+    let url =
+        reqwest::Url::parse(&webhook.url).map_err(|error| Problem::internal("The address of a webhook", &error))?;
+    address::check_literal(&url).map_err(|refused| {
+        let message = format!("{refused}, expected an address that can be reached from the internet");
+        Problem::new(Kind::InvalidJob, format!("/webhook/url: {message}")).error("/webhook/url", &message)
+    })
+}
+
+fn passed(field: &str, deadline_ms: TimeMs, now_ms: TimeMs) -> Problem {
+    let message = format!("found {}, expected a time after now, {}", timestamp(deadline_ms), timestamp(now_ms));
+    Problem::new(Kind::InvalidJob, format!("/{field}: {message}")).error(&format!("/{field}"), &message)
+}
+
+/// Refuses a deadline that is more likely missed than met. Where nothing can be estimated, the deadline stands.
+pub fn check_deadline(options: &SpecOptions, estimate: Option<&Estimate>) -> Result<(), Problem> {
+    let (Some(finish_ms), Some(estimate)) = (options.finish_before_ms, estimate) else { return Ok(()) };
+    if estimate.end_p50_ms <= finish_ms {
+        return Ok(());
+    }
+    let earliest = timestamp(estimate.end_p50_ms);
+    let message = format!(
+        "found {}, but the job would end at {earliest} with a chance of one half, and before {} with nine of ten; expected {earliest} \
+         or later",
+        timestamp(finish_ms),
+        timestamp(estimate.end_p90_ms)
+    );
+    Err(Problem::new(Kind::DeadlineTooEarly, format!("/finish_before: {message}"))
+        .error("/finish_before", &message)
+        .member("earliest", json!(earliest))
+        .member("estimate", view::estimate(estimate)))
+}
