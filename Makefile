@@ -4,14 +4,14 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo serve test torture setup lint docs bench
+.PHONY: help demo serve test torture setup lint docs bench bench-service
 
 help:
 	@echo 'make demo    build, start a server, render a sample scene over HTTP into demo.png, stop'
 	@echo 'make serve   run the service on http://127.0.0.1:8080'
 	@echo 'make test    run all tests'
 	@echo 'make torture kill the server and its GPU process 1000 times over 5000 jobs, and check that nothing is lost'
-	@echo 'make bench   measure the shader path (criterion)'
+	@echo 'make bench   measure the shader path and the service; make bench-service: the service alone'
 
 # Installs a software Vulkan driver where there is no Vulkan adapter at all.
 setup:
@@ -43,3 +43,7 @@ docs:
 
 bench: setup
 	$(CARGO) bench --locked
+
+# The service as a whole: latency under load, how good the estimates are, what a thousand event streams cost.
+bench-service: setup
+	$(CARGO) bench --locked --bench front_end --bench estimates --bench event_streams

@@ -3,55 +3,15 @@
 //! `cargo bench --bench front_end` starts a real `kiln serve`, gives it a render of many minutes, and sends requests at a fixed
 //! rate (open loop: latency counts from the moment a request was due, so that a stall is not hidden). Prints percentiles.
 
+mod server;
+
 use anyhow::{Context, Result, ensure};
-use std::process::{Child, Command, Stdio};
+use server::Server;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const REQUESTS_PER_SECOND: u64 = 200;
 const SECONDS: u64 = 15;
-
-struct Server {
-    child: Child,
-    url: String,
-    data: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn start() -> Result<Server> {
-    let data = tempfile::tempdir()?;
-    let stdout = std::fs::File::create(data.path().join("stdout"))?;
-    let child = Command::new(env!("CARGO_BIN_EXE_kiln"))
-        .args(["serve", "--addr", "127.0.0.1:0", "--data"])
-        .arg(data.path().join("data"))
-        .stdout(stdout)
-        .stderr(Stdio::null())
-        .spawn()
-        .context("kiln serve does not start")?;
-    let mut server = Server { child, url: String::new(), data };
-    // No bench speaks TLS, but the client wants to know how it would.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::new();
-    for _ in 0..600 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        ensure!(server.child.try_wait()?.is_none(), "kiln serve ended early");
-        let text = std::fs::read_to_string(server.data.path().join("stdout"))?;
-        let Some(start) = text.find("http://127.0.0.1:") else { continue };
-        server.url = text[start..].split_whitespace().next().unwrap_or_default().trim_end_matches('/').to_owned();
-        if let Ok(answer) = client.get(format!("{}/readyz", server.url)).send().await
-            && answer.status().is_success()
-        {
-            return Ok(server);
-        }
-    }
-    anyhow::bail!("kiln serve was not ready within 60 s")
-}
 
 /// Sends requests at the fixed rate and prints percentiles of their latency.
 async fn measure<F>(name: &str, request: impl Fn(u64) -> F) -> Result<()>
@@ -91,29 +51,15 @@ where
 }
 
 async fn run() -> Result<()> {
-    let server = start().await?;
+    let server = Server::start().await?;
     let url = &server.url;
     let client = reqwest::Client::builder().pool_max_idle_per_host(64).build()?;
-
-    let (large, small) = (kiln::sample_scenes::knot(270_000), kiln::sample_scenes::cornell_box());
-    let mut assets = Vec::new();
-    for bytes in [large, small] {
-        let answer = client.post(format!("{url}/v1/assets")).body(bytes).send().await?.error_for_status()?;
-        let asset: serde_json::Value = answer.json().await?;
-        let sha256 = asset["sha256"].as_str().context("an uploaded asset has a hash")?;
-        assets.push(format!("sha256:{}", sha256.trim_start_matches("sha256:")));
-    }
-
-    let long =
-        serde_json::json!({"kind": "scene", "scene": {"asset": assets[0]}, "size": [1024, 1024], "samples": 60_000});
-    let answer = client.post(format!("{url}/v1/jobs")).json(&long).send().await?.error_for_status()?;
-    let job: serde_json::Value = answer.json().await?;
-    let long_url = format!("{url}/v1/jobs/{}", job["id"].as_str().context("a job has an id")?);
-    let status = || async {
-        let job: serde_json::Value = client.get(&long_url).send().await?.json().await?;
-        ensure!(job["error"].is_null(), "the long render failed: {}", job["error"]);
-        Ok(job)
-    };
+    let large = server.upload(&client, kiln::sample_scenes::knot(270_000)).await?;
+    let small = server.upload(&client, kiln::sample_scenes::cornell_box()).await?;
+    let job = server.submit(&client, &server::endless(&large)).await?;
+    let long_id = job["id"].as_str().context("a job has an id")?;
+    let long_url = format!("{url}/v1/jobs/{long_id}");
+    let status = || server.job(&client, long_id);
     while status().await?["progress"]["fraction"].as_f64() <= Some(0.0) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -124,7 +70,7 @@ async fn run() -> Result<()> {
     })
     .await?;
     measure("submit", |index| {
-        let document = serde_json::json!({"kind": "scene", "scene": {"asset": assets[1]}, "size": [16, 16], "samples": 1,
+        let document = serde_json::json!({"kind": "scene", "scene": {"asset": small}, "size": [16, 16], "samples": 1,
             "priority": "batch", "seed": index});
         let request = client.post(format!("{url}/v1/jobs")).json(&document);
         async move {
@@ -147,7 +93,6 @@ async fn run() -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    kiln::dispatch::webhook::install_tls();
     // `cargo test --benches` runs this binary too: measuring is only for `cargo bench`.
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());

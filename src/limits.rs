@@ -94,6 +94,8 @@ pub const WAITING_TICK_MS: u64 = 2_000;
 pub const WAITING_JOBS_MAX: usize = 2_000;
 /// Bytes of the body of a change to a job.
 pub const PATCH_BYTES_MAX: u64 = 64 << 10;
+/// Milliseconds between two looks for jobs whose `start_before` has passed.
+pub const DEADLINES_TICK_MS: u64 = 1_000;
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = 86_400_000;
 /// Days after its end that a job is kept where the operator does not say.
@@ -156,6 +158,8 @@ pub const EVENTS_PAGE_MAX: u32 = 200;
 pub const EVENT_COMMENT_SECONDS: u64 = 15;
 /// Milliseconds between two progress events of one stream.
 pub const PROGRESS_EVENT_MS_MIN: u64 = 250;
+/// Events of progress that all streams together are sent in a second; with more streams each gets fewer of them.
+pub const PROGRESS_EVENTS_PER_SECOND_MAX: u64 = 1_000;
 /// Jobs that may be queued at once, over all clients.
 pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
 /// Estimated GPU seconds of one job, beyond which an estimate is taken for a mistake.

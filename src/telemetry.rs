@@ -3,7 +3,7 @@
 //! Whoever knows a number says it with the macros of the `metrics` crate, under a name from here; without a recorder that costs
 //! nothing. Numbers that the store can answer for (the queue's depth) are read when they are asked for, and not kept here.
 
-use metrics::{Unit, describe_counter, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
 
@@ -27,6 +27,10 @@ pub const STORE_COMMIT_OPERATIONS: &str = "kiln_store_commit_operations";
 pub const HTTP_REQUESTS: &str = "kiln_http_requests_total";
 /// Seconds from a request's arrival to the head of its answer, by `route`.
 pub const HTTP_SECONDS: &str = "kiln_http_request_seconds";
+/// Bytes on the device, by the ledger of the GPU process.
+pub const GPU_BYTES: &str = "kiln_gpu_bytes";
+/// Bytes of the GPU process that are in memory.
+pub const GPU_PROCESS_BYTES: &str = "kiln_gpu_process_bytes";
 /// Jobs forgotten by the retention rules.
 pub const PURGED_JOBS: &str = "kiln_purged_jobs_total";
 /// Blobs deleted by the retention rules.
@@ -72,6 +76,8 @@ fn describe() {
     describe_histogram!(STORE_COMMIT_OPERATIONS, "Operations in one group commit");
     describe_counter!(HTTP_REQUESTS, "Requests answered, by route, method and status");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "From a request's arrival to the head of its answer");
+    describe_gauge!(GPU_BYTES, Unit::Bytes, "On the device, by the ledger of the GPU process");
+    describe_gauge!(GPU_PROCESS_BYTES, Unit::Bytes, "Of the GPU process, in memory");
     describe_counter!(PURGED_JOBS, "Jobs forgotten by the retention rules");
     describe_counter!(PURGED_BLOBS, "Blobs deleted by the retention rules");
 }

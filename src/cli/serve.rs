@@ -10,7 +10,7 @@ use crate::config::{GpuChoice, ServeArgs, ServeConfig};
 use crate::device::AdapterSelector;
 use crate::dispatch::hub::{GpuStatus, Hub};
 use crate::dispatch::webhook::WebhookConfig;
-use crate::dispatch::{self, Context, estimate, retention, webhook};
+use crate::dispatch::{self, Context, deadlines, estimate, retention, webhook};
 use crate::gpu_process::in_process;
 use crate::gpu_process::supervisor::{self, SupervisorConfig};
 use crate::http::{self, AppState, HttpLimits};
@@ -127,7 +127,7 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What goes on beside the jobs: learning what they cost, telling clients and receivers, forgetting what is old.
+/// What goes on beside the jobs: expiring those that came too late, learning what they cost, telling clients and receivers, forgetting what is old.
 fn spawn_background(state: &AppState, config: &ServeConfig, shutdown: &CancellationToken) -> TaskTracker {
     let AppState { store, blobs, hub, estimator, webhooks, .. } = state.clone();
     let tracker = TaskTracker::new();
@@ -135,6 +135,7 @@ fn spawn_background(state: &AppState, config: &ServeConfig, shutdown: &Cancellat
         estimate::follow::run(Arc::clone(&estimator), Arc::clone(&store), Arc::clone(&hub), shutdown.clone());
     tracker.spawn(learning);
     tracker.spawn(estimate::waiting::run(estimator, Arc::clone(&store), hub, shutdown.clone()));
+    tracker.spawn(deadlines::run(Arc::clone(&store), shutdown.clone()));
     tracker.spawn(webhook::run(Arc::clone(&store), webhooks, shutdown.clone()));
     tracker.spawn(retention::run(store, blobs, config.retention, shutdown.clone()));
     tracker

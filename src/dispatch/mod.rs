@@ -11,6 +11,7 @@
 //! the task that does it again is quarantined.
 
 pub mod attempt;
+pub mod deadlines;
 pub mod estimate;
 pub mod hub;
 pub mod lease;

@@ -9,6 +9,7 @@ use super::child_log;
 use super::frame::{self, FrameError};
 use super::protocol::{AdapterReport, Command, Reply};
 use crate::limits::*;
+use crate::telemetry;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -284,8 +285,10 @@ async fn forward_replies(
             }
         };
         match reply {
-            Some(Ok(Reply::Heartbeat { device_silent_ms, .. })) => {
+            Some(Ok(Reply::Heartbeat { device_silent_ms, gpu_bytes, process_bytes, .. })) => {
                 ticks_since_heartbeat = 0;
+                metrics::gauge!(telemetry::GPU_BYTES).set(gpu_bytes as f64);
+                metrics::gauge!(telemetry::GPU_PROCESS_BYTES).set(process_bytes as f64);
                 // Twice in a row: a child that was itself stopped for a while looks hung in its first heartbeat.
                 heartbeats_hung = if device_silent_ms > DEVICE_HANG_MS { heartbeats_hung + 1 } else { 0 };
                 if heartbeats_hung >= 2 {

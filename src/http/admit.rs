@@ -67,12 +67,12 @@ pub fn check_deadline(options: &SpecOptions, estimate: Option<&Estimate>) -> Res
     if estimate.end_p50_ms <= finish_ms {
         return Ok(());
     }
-    let earliest = timestamp(estimate.end_p50_ms);
+    // What is said now must still hold when the client comes back with it, so that it is not the moment of one half.
+    let earliest = timestamp(estimate.end_p90_ms);
     let message = format!(
-        "found {}, but the job would end at {earliest} with a chance of one half, and before {} with nine of ten; expected {earliest} \
-         or later",
+        "found {}, but the job would end by {} with a chance of one half, and by {earliest} with nine of ten; expected {earliest} or later",
         timestamp(finish_ms),
-        timestamp(estimate.end_p90_ms)
+        timestamp(estimate.end_p50_ms)
     );
     Err(Problem::new(Kind::DeadlineTooEarly, format!("/finish_before: {message}"))
         .error("/finish_before", &message)

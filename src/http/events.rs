@@ -10,7 +10,7 @@ use super::follow::Follower;
 use super::problem::{Kind, Problem};
 use super::{Answer, AppState, find_job, json, view};
 use crate::job::{Event, JobId};
-use crate::limits::EVENTS_PAGE_MAX;
+use crate::limits::{EVENTS_PAGE_MAX, PROGRESS_EVENT_MS_MIN, PROGRESS_EVENTS_PER_SECOND_MAX};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -78,7 +78,7 @@ async fn stream(app: AppState, id: JobId, after: i64) -> Answer {
     let job = find_job(&app, id).await?;
     let snapshot = view::job(&app, &job).await?;
     let comments = KeepAlive::new().interval(Duration::from_secs(app.limits.event_comment_seconds)).text("still here");
-    let reader = Reader { follower, id, snapshot: Some(snapshot), _permit: permit };
+    let reader = Reader { app, follower, id, snapshot: Some(snapshot), _permit: permit };
     let stream = futures::stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok::<_, Infallible>(event), reader))
@@ -90,7 +90,14 @@ async fn stream(app: AppState, id: JobId, after: i64) -> Answer {
     Ok(response)
 }
 
+/// Many streams share what the server spends on progress, so that those who watch a render do not slow it down.
+fn progress_gap(app: &AppState) -> Duration {
+    let streams = (app.limits.event_streams_max - app.event_streams.available_permits()) as u64;
+    Duration::from_millis((streams * 1000 / PROGRESS_EVENTS_PER_SECOND_MAX).max(PROGRESS_EVENT_MS_MIN))
+}
+
 struct Reader {
+    app: AppState,
     follower: Follower,
     id: JobId,
     snapshot: Option<Value>,
@@ -102,6 +109,7 @@ impl Reader {
         if let Some(snapshot) = self.snapshot.take() {
             return Some(SseEvent::default().event("snapshot").data(snapshot.to_string()));
         }
+        self.follower.set_progress_gap(progress_gap(&self.app));
         match self.follower.next().await {
             Ok(event) => event.map(|event| self.show(&event)),
             Err(error) => {

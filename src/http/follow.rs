@@ -33,6 +33,8 @@ pub struct Follower {
     progress: Option<Event>,
     /// Progress is not handed out before this.
     progress_at: Instant,
+    /// See [`Follower::set_progress_gap`].
+    progress_gap: Duration,
 }
 
 impl Follower {
@@ -50,7 +52,13 @@ impl Follower {
             ended: false,
             progress: None,
             progress_at: Instant::now(),
+            progress_gap: Duration::from_millis(PROGRESS_EVENT_MS_MIN),
         }
+    }
+
+    /// The time between two events of progress, from the next one on; [`PROGRESS_EVENT_MS_MIN`] where nobody says.
+    pub fn set_progress_gap(&mut self, gap: Duration) {
+        self.progress_gap = gap;
     }
 
     /// The next event; `None` after `ended`, when the server is told to stop, and when the job was deleted.
@@ -106,7 +114,7 @@ impl Follower {
         let received = tokio::select! {
             () = self.closing.cancelled() => return Ok(None),
             () = tokio::time::sleep_until(self.progress_at), if self.progress.is_some() => {
-                self.progress_at = Instant::now() + Duration::from_millis(PROGRESS_EVENT_MS_MIN);
+                self.progress_at = Instant::now() + self.progress_gap;
                 return Ok(self.progress.take());
             }
             received = self.live.recv() => received,

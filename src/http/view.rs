@@ -46,9 +46,12 @@ pub async fn work_goes_on(app: &AppState) -> Result<bool, StoreError> {
 
 fn freshest_progress(app: &AppState, job: &Job) -> Progress {
     let live = if job.state == JobState::Running { app.hub.progress(job.id) } else { None };
+    let stored = job.progress;
+    // Of a job with several tasks the hub knows the one that runs, and only the store adds them up.
+    let of_whole_job = |live: &Progress| stored.frames_total == 0 || live.frames_total == stored.frames_total;
     match live {
-        Some(live) if live.fraction >= job.progress.fraction => live,
-        _ => job.progress,
+        Some(live) if of_whole_job(&live) && live.fraction >= stored.fraction => live,
+        _ => stored,
     }
 }
 

@@ -119,7 +119,7 @@ async fn impossible_documents_are_refused_with_the_place() {
         ("frames", json!({"turntable": 36})),
         ("scene", json!({"asset": "sha256:short"})),
         ("scene", json!("chair.glb")),
-        ("kind", json!("shader")),
+        ("kind", json!("movie")),
     ] {
         let reply = app.post_json("/v1/jobs", &with(field, value.clone())).await;
         assert!(matches!(reply.status, 400 | 422), "{field} {value}: {}", reply.status);

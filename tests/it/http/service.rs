@@ -27,7 +27,7 @@ async fn alive_says_nothing_of_the_gpu_and_ready_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_addresses_methods_and_ids_are_problems() {
     let app = TestApp::start().await;
-    for path in ["/", "/v1", "/v1/nothing", "/v1/jobs/check", "/metrics", "/v1/jobs/a/b/c", "/%00", "/v1//jobs"] {
+    for path in ["/", "/v1", "/v1/nothing", "/v1/jobs/check", "/metrics/x", "/v1/jobs/a/b/c", "/%00", "/v1//jobs"] {
         let reply = app.get(path).await;
         assert!(matches!(reply.status, 400 | 404 | 405), "{path}: {}", reply.status);
     }

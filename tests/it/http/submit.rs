@@ -37,6 +37,7 @@ async fn a_posted_file_becomes_a_job_with_the_options_of_the_address() {
         "ended",
         "error",
         "estimate",
+        "follows",
         "id",
         "kind",
         "labels",

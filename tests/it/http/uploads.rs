@@ -93,7 +93,7 @@ async fn the_memory_of_the_server_stays_bounded_while_100_mb_stream_through_it()
         return;
     }
     if std::env::var_os(ALONE).is_none() {
-        let this = "http::the_memory_of_the_server_stays_bounded_while_100_mb_stream_through_it";
+        let this = "http::uploads::the_memory_of_the_server_stays_bounded_while_100_mb_stream_through_it";
         let child = tokio::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", this, "--nocapture"])
             .env(ALONE, "1")

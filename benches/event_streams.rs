@@ -1,0 +1,123 @@
+//! What a thousand watching clients cost the render that they watch.
+//!
+//! `cargo bench --bench event_streams` starts a real `kiln serve` and a long render, and measures how fast the render gets on in windows of
+//! a few seconds: alone, and with 1,000 event streams on it plus 20 polls of its state a second, in turns, so that a noisy machine
+//! disturbs both alike. The clients run on the same cores, which makes the figure worse than it is.
+
+mod server;
+
+use anyhow::{Context, Result, ensure};
+use server::Server;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+const STREAMS: usize = 1_000;
+const POLLS_PER_SECOND: u64 = 20;
+const WINDOW: Duration = Duration::from_secs(8);
+/// Windows of each kind.
+const ROUNDS: usize = 5;
+
+/// Work done, as GPU seconds do not tell it: a share of the whole render.
+async fn fraction(server: &Server, client: &reqwest::Client, id: &str) -> Result<f64> {
+    let job = server.job(client, id).await?;
+    ensure!(job["state"] == "running", "the long render ended before the measurement");
+    job["progress"]["fraction"].as_f64().context("a running job has progress")
+}
+
+/// How much of the render is done in one window, per second.
+async fn speed(server: &Server, client: &reqwest::Client, id: &str, polls: bool) -> Result<f64> {
+    let (start, before) = (Instant::now(), fraction(server, client, id).await?);
+    let mut clock = tokio::time::interval(Duration::from_millis(1000 / POLLS_PER_SECOND));
+    while start.elapsed() < WINDOW {
+        clock.tick().await;
+        if polls {
+            server.job(client, id).await?;
+        }
+    }
+    Ok((fraction(server, client, id).await? - before) / start.elapsed().as_secs_f64())
+}
+
+/// Opens the streams; they are read until the set is dropped.
+async fn watch(server: &Server, id: &str, events: &Arc<AtomicU64>) -> Result<JoinSet<()>> {
+    let addr = server.url.trim_start_matches("http://").to_owned();
+    let mut streams = JoinSet::new();
+    for _ in 0..STREAMS {
+        let mut socket = TcpStream::connect(&addr).await?;
+        let head = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await?;
+        let events = Arc::clone(events);
+        streams.spawn(async move {
+            let mut chunk = vec![0; 16 << 10];
+            while let Ok(bytes) = socket.read(&mut chunk).await
+                && bytes > 0
+            {
+                events.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    // The snapshots and the events so far are not part of the measurement.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    Ok(streams)
+}
+
+async fn run() -> Result<()> {
+    let server = Server::start().await?;
+    let client = reqwest::Client::new();
+    let asset = server.upload(&client, kiln::sample_scenes::knot(270_000)).await?;
+    let job = server.submit(&client, &server::endless(&asset)).await?;
+    let id = job["id"].as_str().context("a job has an id")?;
+    while server.job(&client, id).await?["progress"]["fraction"].as_f64() <= Some(0.0) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let events = Arc::new(AtomicU64::new(0));
+    let (mut alone, mut watched) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        alone.push(speed(&server, &client, id, false).await?);
+        let streams = watch(&server, id, &events).await?;
+        let before = events.load(Ordering::Relaxed);
+        watched.push(speed(&server, &client, id, true).await?);
+        let rate = (events.load(Ordering::Relaxed) - before) as f64 / WINDOW.as_secs_f64();
+        ensure!(streams.len() == STREAMS, "a stream ended early");
+        println!(
+            "alone {:.3e}/s, watched {:.3e}/s; {rate:.0} events a second",
+            alone[alone.len() - 1],
+            watched[watched.len() - 1]
+        );
+        drop(streams);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // The median of the ratios of neighbours in time.
+    let mut ratios: Vec<f64> = alone.iter().zip(&watched).map(|(alone, watched)| watched / alone).collect();
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ratios.len() / 2];
+    println!(
+        "{STREAMS} event streams and {POLLS_PER_SECOND} polls a second cost the render {:.1} % (median of {ROUNDS})",
+        (1.0 - ratio) * 100.0
+    );
+    Ok(())
+}
+
+/// Each stream takes a file descriptor here, too.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let current = maximum.map_or(Some(4096), |hard| Some(hard.min(4096)));
+        // Where that fails, connecting does, and says so.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+    }
+}
+
+fn main() -> Result<()> {
+    // `cargo test --benches` runs this binary too: measuring is only for `cargo bench`.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    raise_open_files();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run())
+}
