@@ -321,7 +321,8 @@ impl Service {
 
     /// The smallest job, from its submission to its picture: one pixel, one sample.
     pub fn empty_job(&self) -> Result<()> {
-        let request = http::Request::post("/v1/jobs?width=1&height=1&samples=1").header("prefer", "wait=60");
+        let request =
+            http::Request::post("/v1/jobs?width=1&height=1&samples=1&reuse=false").header("prefer", "wait=60");
         let status = self.request(request.header("accept", "image/png"), self.scene.clone())?;
         ensure!(status == 200, "found status {status}, expected 200");
         Ok(())
@@ -329,7 +330,7 @@ impl Service {
 
     /// Submits a small job without waiting for it; returns when it is on disk.
     pub fn submit(&self) -> Result<()> {
-        let request = http::Request::post("/v1/jobs?width=16&height=16&samples=1&priority=batch");
+        let request = http::Request::post("/v1/jobs?width=16&height=16&samples=1&priority=batch&reuse=false");
         let status = self.request(request, self.scene.clone())?;
         ensure!(status == 202, "found status {status}, expected 202");
         Ok(())

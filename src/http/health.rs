@@ -47,11 +47,18 @@ async fn probe_blobs(app: &AppState) -> Result<(), crate::blob::BlobError> {
     upload.flush().await
 }
 
-/// The adapters and what became of their processes.
+/// The adapters, what became of their processes, and what they do.
 pub async fn workers(State(app): State<AppState>) -> Response {
     let gpu = app.hub.gpu();
+    let running: Vec<_> = app
+        .hub
+        .running()
+        .into_iter()
+        .map(|(id, progress)| json!({"id": id, "phase": progress.phase, "fraction": progress.fraction}))
+        .collect();
     json(
         200,
-        &json!({"workers": [{"ready": gpu.ready, "adapter": gpu.adapter, "deaths": gpu.deaths, "problem": gpu.problem}]}),
+        &json!({"workers": [{"ready": gpu.ready, "adapter": gpu.adapter, "deaths": gpu.deaths, "problem": gpu.problem,
+            "gpu_busy_seconds": app.hub.gpu_busy_seconds(), "jobs": running}]}),
     )
 }

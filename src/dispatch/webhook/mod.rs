@@ -114,6 +114,7 @@ impl Courier {
         let memory = Duration::from_millis(WEBHOOK_RETRY_MS_MAX);
         self.hosts.retain(|_, host| host.tries > 0 || host.rest_until.is_some_and(|until| until + memory > now));
         let mut postponed = 0;
+        let mut skipped: HashMap<String, u32> = HashMap::new();
         let due = self.store.deliveries_due(WEBHOOK_DELIVERIES_MAX).await?;
         let full = due.len() >= WEBHOOK_DELIVERIES_MAX as usize;
         for delivery in due {
@@ -138,6 +139,15 @@ impl Courier {
                 continue;
             }
             if host.tries >= WEBHOOK_TRIES_PER_HOST_MAX || self.tries.len() >= WEBHOOK_TRIES_MAX {
+                let crowded =
+                    *skipped.entry(name).and_modify(|count| *count += 1).or_insert(1) > WEBHOOK_DELIVERIES_MAX / 8;
+                if full && crowded && self.store.now_ms() < delivery.give_up_ms {
+                    // A slow host's backlog must not hide what is behind it either.
+                    let later = jittered(Duration::from_millis(2 * WEBHOOK_POLL_MS));
+                    let at_ms = self.store.now_ms() + i64::try_from(later.as_millis()).unwrap_or(0);
+                    self.store.delivery_retry(delivery.id, at_ms).await?;
+                    postponed += 1;
+                }
                 continue;
             }
             host.tries += 1;

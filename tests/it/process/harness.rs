@@ -138,9 +138,9 @@ impl Server {
         wait_for("a GPU process", async || gpu_process_of(self.pid())).await
     }
 
-    /// Submits a scene, and answers the job's id.
+    /// Submits a scene that no other job answers for, and answers the job's id.
     pub async fn submit(&self, scene: Vec<u8>, query: &str) -> String {
-        let url = format!("{}/v1/jobs?{query}", self.url);
+        let url = format!("{}/v1/jobs?reuse=false&{query}", self.url);
         let request = self.client.post(url).header("content-type", "model/gltf-binary").body(scene);
         let response = request.send().await.expect("the server answers");
         let status = response.status();
