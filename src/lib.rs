@@ -19,6 +19,7 @@ pub mod http;
 pub mod image;
 pub mod job;
 pub mod limits;
+pub mod memory_guard;
 pub mod path_trace;
 pub mod sample_scenes;
 pub mod scene;

@@ -377,6 +377,30 @@ pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 27;
 /// Loop iterations of one invocation, over all its loops, that llvmpipe is trusted with: after 65,535 it leaves every loop without a
 /// word. Invocations of one vector that run different loops add up there, so that less may be safe.
 pub const SHADER_DRIVER_ITERATIONS_LLVMPIPE: u32 = 65_500;
+/// Bytes of memory that compiling one shader may take.
+pub const SHADER_COMPILE_BYTES_MAX: usize = 1 << 30;
+/// Milliseconds between two looks at whether a compiler was stopped at its bound of memory.
+pub const SHADER_COMPILE_LOOK_MS: u64 = 20;
+/// Compiled programs that the GPU process keeps, over all clients.
+pub const SHADER_PROGRAMS_KEPT_MAX: usize = 64;
+/// Programs whose pipelines the device keeps, over all clients.
+pub const SHADER_PIPELINES_KEPT_MAX: usize = 64;
+/// Bytes of packed pixels on the device at once; larger pictures are packed in bands. Whole groups of four pixels of every format.
+pub const SHADER_PACK_BAND_BYTES_MAX: u64 = 48 << 20;
+/// Frames of one job that are on their way from the device to the host at once.
+pub const SHADER_READBACKS_MAX: usize = 4;
+/// Frames of one job that wait for their encoder.
+pub const SHADER_FRAMES_QUEUED_MAX: usize = 8;
+/// Bytes of the frames of one job that are on their way back or wait for their encoder; at least two frames are allowed.
+pub const SHADER_FRAMES_BYTES_MAX: u64 = 256 << 20;
+/// Frames of one job that are compressed at once.
+pub const SHADER_ENCODES_MAX: usize = 8;
+/// Threads of one video encoder.
+pub const VIDEO_THREADS_MAX: usize = 8;
+/// Milliseconds that the device thread waits for an encoder that is behind before it looks at other work.
+pub const SHADER_ENCODER_WAIT_MS: u64 = 10;
+/// Invocations of the dispatches that are submitted together before it is known how long they take.
+pub const SHADER_FIRST_BATCH_INVOCATIONS_MAX: u64 = 1 << 20;
 /// Frames that one shader job may simulate.
 pub const SHADER_FRAMES_MAX: u32 = 100_000;
 /// Frames a second of a shader's clock, at least.

@@ -12,6 +12,7 @@ mod progress;
 mod render;
 mod sample;
 mod serve;
+mod shader;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -41,7 +42,7 @@ struct Cli {
 enum Command {
     /// Run the service: HTTP in front, the queue behind it, the GPU in a process of its own
     Serve(serve::Args),
-    /// Render a scene file to a picture, without a server
+    /// Render a scene or a shader to a picture or an animation, without a server
     Render(render::Args),
     /// Look at this machine's adapters and drivers, and render a canary
     Doctor(doctor::Args),

@@ -6,6 +6,7 @@
 use super::input::{self, WorkFolder};
 use super::options::{SpecOptions, flag};
 use super::progress::Display;
+use super::shader::{self, ShaderArgs};
 use super::{Exit, complain};
 use crate::device::{AdapterSelector, DeviceThread};
 use crate::gpu_process::pipeline::Pipeline;
@@ -27,16 +28,18 @@ Examples:
   kiln render chair.glb -o chair.jpg --width 1920 --height 1080 --samples 512
   kiln render room.gltf -o room.exr --environment sky.hdr --position 3,2,4 --target 0,1,0
   cat chair.glb | kiln render - -o - >chair.png
+  kiln render waves.wgsl -o waves.png --param zoom=0.4
+  kiln render toy.wgsl --dialect compute_toys -o toy.mp4 --end 119 --fps 60 --width 1280 --height 720
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cancelled.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The scene: a .glb, .gltf (its files are packed along) or .zip file, or - for stdin
+    /// A scene (.glb, .gltf with its files packed along, .zip) or a shader (.wgsl, .glsl); - for stdin, a shader with --dialect
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The picture: .png, .jpg, .webp or .exr, or - for stdout
+    /// The picture: .png, .jpg, .webp or .exr; of a shader's frames also .apng, .gif or .mp4; - for stdout
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// Adapter to render on: auto, a number or a part of a name
@@ -50,10 +53,12 @@ pub(super) struct Args {
     quiet: bool,
     #[command(flatten)]
     options: SpecOptions,
+    #[command(flatten)]
+    shader: ShaderArgs,
 }
 
 /// Why there is no picture.
-enum Stop {
+pub(super) enum Stop {
     Usage(String),
     Failed(Failure),
     Error(anyhow::Error),
@@ -114,7 +119,17 @@ fn render(mut args: Args) -> Result<(), Stop> {
     let run = RunTask::still(task, spec_json, assets, work.path().to_owned());
     let (outputs, report) = run_task(&args, run)?;
     let output = outputs.first().context("the renderer made no picture")?;
-    deliver(output, work.path(), &args.output, to_stdout)?;
+    match &outputs[..] {
+        [output] => deliver(output, work.path(), &args.output, to_stdout)?,
+        frames if to_stdout => {
+            return Err(Stop::Usage(format!("{} files do not fit in stdout; name a file with -o", frames.len())));
+        }
+        frames => {
+            for frame in frames {
+                deliver(frame, work.path(), &beside(&args.output, &frame.name), false)?;
+            }
+        }
+    }
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
         let report: serde_json::Value = serde_json::from_str(&report).context("the report is not JSON")?;
@@ -143,11 +158,14 @@ fn choose_format(options: &mut SpecOptions, output: &Path, to_stdout: bool) -> R
         "jpg" | "jpeg" => "jpeg",
         "webp" => "webp",
         "exr" => "exr",
+        "apng" => "apng",
+        "gif" => "gif",
+        "mp4" => "mp4",
         other => {
             let found = if other.is_empty() { "no extension".to_owned() } else { format!("the extension .{other}") };
             let name = output.display();
             return Err(Stop::Usage(format!(
-                "{name} has {found}, expected .png, .jpg, .webp or .exr (or say --format)"
+                "{name} has {found}, expected .png, .jpg, .webp, .exr, .apng, .gif or .mp4 (or say --format)"
             )));
         }
     };
@@ -159,6 +177,13 @@ type Assets = Vec<(String, PathBuf)>;
 
 /// The job document, by the service's rules, and the files that it names.
 fn job(args: &mut Args, work: &Path) -> Result<(JobSpec, Assets), Stop> {
+    let dialect = shader::dialect_of(&args.file);
+    if dialect.is_some() || args.options.get("dialect").is_some() {
+        return shader_job(args, dialect);
+    }
+    if let Some(flag) = args.shader.given() {
+        return Err(Stop::Usage(format!("{flag} is for shaders, and {} is a scene", args.file.display())));
+    }
     let environment = environment_file(&mut args.options)?;
     // Without the scene at first: a wrong flag should be said before a large file is read.
     let mut files = AttachedFiles::of_scene(AssetRef(format!("sha256:{}", "0".repeat(64))));
@@ -179,6 +204,30 @@ fn job(args: &mut Args, work: &Path) -> Result<(JobSpec, Assets), Stop> {
     files.scene = Some(asset);
     let spec = parse(&files).map_err(|error| Stop::Usage(wrong_options(&error)))?;
     Ok((spec, assets))
+}
+
+/// The same for a shader.
+fn shader_job(args: &mut Args, dialect: Option<&'static str>) -> Result<(JobSpec, Assets), Stop> {
+    if let Some(dialect) = dialect
+        && args.options.get("dialect").is_none()
+    {
+        // A sidecar is compute.toys' own.
+        let sidecar = dialect == "kiln" && args.shader.given() == Some("--sidecar");
+        args.options.set("dialect", if sidecar { "compute_toys" } else { dialect }.into());
+    }
+    let mut assets = Vec::new();
+    let files = shader::attached(&args.file, &args.shader, &mut assets)?;
+    let own = args.options.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let pairs: Vec<(String, String)> = own.chain(args.shader.options()?).collect();
+    let spec = JobSpec::from_options(pairs, &files).map_err(|error| Stop::Usage(wrong_options(&error)))?;
+    Ok((spec, assets))
+}
+
+/// Where one of several files goes: `waves.png` and `frame-0012.png` are `waves-0012.png`.
+fn beside(target: &Path, name: &str) -> PathBuf {
+    let number = name.trim_start_matches("frame-");
+    let stem = target.file_stem().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!("{stem}-{number}"))
 }
 
 /// `--environment FILE`: taken out of the options, unless it names a preset.
@@ -235,6 +284,7 @@ fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
             Reply::Ready(_)
             | Reply::Heartbeat { .. }
             | Reply::DeviceFree { .. }
+            | Reply::Output { .. }
             | Reply::Preview { .. }
             | Reply::Checkpoint { .. }
             | Reply::Preempted { .. }
@@ -283,7 +333,9 @@ fn deliver(output: &Output, work: &Path, target: &Path, to_stdout: bool) -> anyh
 fn readable(failure: &Failure) -> String {
     let mut text = failure.message.clone();
     for detail in &failure.details {
-        if let Some(pointer) = &detail.pointer {
+        if let Some(placed) = shader::placed(detail) {
+            text.push_str(&format!("\n{placed}"));
+        } else if let Some(pointer) = &detail.pointer {
             text.push_str(&format!("\n  at {pointer}: {}", detail.message));
         } else if detail.message != failure.message {
             text.push_str(&format!("\n  {}: {}", detail.stage, detail.message));

@@ -1,7 +1,7 @@
 //! Finds an adapter and opens a device on it. Called on the device thread, and by `kiln doctor` for the list.
 
 use super::DeviceError;
-use crate::gpu_process::protocol::AdapterReport;
+use crate::gpu_process::protocol::{AdapterReport, ComputeReport};
 use std::str::FromStr;
 
 /// Which adapter to open.
@@ -57,6 +57,10 @@ pub(super) struct OpenDevice {
 /// Storage buffers that the largest kernel (`shade`) binds.
 const STORAGE_BUFFERS_MIN: u32 = 22;
 
+/// What shader jobs may use where the adapter has it.
+const SHADER_FEATURES: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::FLOAT32_FILTERABLE);
+
 /// Opens the selected adapter with every limit it offers.
 pub(super) fn open(select: &AdapterSelector) -> Result<OpenDevice, DeviceError> {
     let instance = instance();
@@ -83,7 +87,7 @@ pub(super) fn open(select: &AdapterSelector) -> Result<OpenDevice, DeviceError> 
     let report = report(adapter);
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("kiln"),
-        required_features: wgpu::Features::empty(),
+        required_features: adapter.features() & SHADER_FEATURES,
         required_limits: adapter.limits(),
         experimental_features: wgpu::ExperimentalFeatures::disabled(),
         memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -124,7 +128,7 @@ fn rank(device_type: wgpu::DeviceType) -> u32 {
 
 fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     let info = adapter.get_info();
-    let limits = adapter.limits();
+    let (limits, features) = (adapter.limits(), adapter.features());
     AdapterReport {
         name: info.name,
         backend: info.backend.to_str().to_owned(),
@@ -140,6 +144,19 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
         software: info.device_type == wgpu::DeviceType::Cpu,
         storage_binding_bytes_max: limits.max_storage_buffer_binding_size,
         buffer_bytes_max: limits.max_buffer_size,
+        compute: ComputeReport {
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            workgroup_size: [
+                limits.max_compute_workgroup_size_x,
+                limits.max_compute_workgroup_size_y,
+                limits.max_compute_workgroup_size_z,
+            ],
+            texture_side_texels: limits.max_texture_dimension_2d,
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            shader_f16: features.contains(wgpu::Features::SHADER_F16),
+            float32_filterable: features.contains(wgpu::Features::FLOAT32_FILTERABLE),
+        },
         memory_bytes: memory_bytes(adapter),
     }
 }

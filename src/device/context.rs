@@ -1,7 +1,8 @@
 //! What work may do with the device, with every fault typed.
 
+use super::locals::Locals;
 use super::resident::Residents;
-use super::{BufferGroup, DeviceError, GpuBuffer, Kernel, KernelSource, Kernels, MemoryLedger, fault};
+use super::{BufferGroup, DeviceError, GpuBuffer, GpuTexture, Kernel, KernelSource, Kernels, MemoryLedger, fault};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct GpuContext<'a> {
     pub kernels: &'a Kernels,
     /// Buffers kept for their content.
     pub(super) residents: &'a Residents,
+    /// See [`GpuContext::local`].
+    pub(super) locals: &'a Locals,
     /// The device thread's sign of life.
     pub(super) pulse: &'a Pulse,
 }
@@ -91,6 +94,67 @@ impl GpuContext<'_> {
             }
             Some(error) => Err(fault::from_wgpu(error)),
             None => Ok(self.memory.enter(buffer, label)),
+        }
+    }
+
+    /// Lends the value of this type that lives as long as the device: pipelines, layouts, samplers. `body` may not ask for the same type
+    /// again.
+    pub fn local<T: Default + 'static, R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
+        self.locals.with(body)
+    }
+
+    /// Creates a zeroed texture that the ledger knows; wgpu zeroes what is read before it was written.
+    ///
+    /// # Errors
+    /// [`DeviceError::Limit`] when it exceeds what the adapter allows, [`DeviceError::OutOfMemory`] when it exceeds what it has.
+    pub fn texture(&self, descriptor: &wgpu::TextureDescriptor<'_>) -> Result<GpuTexture, DeviceError> {
+        let (label, size) = (descriptor.label.unwrap_or("texture"), descriptor.size);
+        let side_max = self.limits.max_texture_dimension_2d;
+        if size.width.max(size.height) > side_max {
+            return Err(DeviceError::Limit(format!(
+                "texture `{label}` has {} × {} texels, and this adapter allows {side_max} a side",
+                size.width, size.height
+            )));
+        }
+        let texel_bytes = u64::from(descriptor.format.block_copy_size(None).unwrap_or(16));
+        let level = |level: u32| {
+            let (width, height) = (u64::from((size.width >> level).max(1)), u64::from((size.height >> level).max(1)));
+            width * height * u64::from(size.depth_or_array_layers) * texel_bytes
+        };
+        let bytes = (0..descriptor.mip_level_count).map(level).sum();
+        let out_of_memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let texture = self.device.create_texture(descriptor);
+        let refused = pollster::block_on(validation.pop());
+        let full = pollster::block_on(out_of_memory.pop());
+        match full.or(refused) {
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(DeviceError::OutOfMemory(format!("texture `{label}` of {bytes} bytes could not be allocated")))
+            }
+            Some(error) => Err(fault::from_wgpu(error)),
+            None => Ok(self.memory.enter_texture(texture, label, bytes)),
+        }
+    }
+
+    /// Runs `body` and answers what wgpu refused in it as a sentence, instead of as a fault of the work: for what a stranger wrote.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] and internal faults of the driver, which are nobody's text.
+    pub fn refusable<T>(&self, body: impl FnOnce() -> T) -> Result<Result<T, String>, DeviceError> {
+        let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+            .map(|filter| self.device.push_error_scope(filter));
+        let value = body();
+        let [full, internal, refused] = scopes;
+        let refused = pollster::block_on(refused.pop());
+        let internal = pollster::block_on(internal.pop());
+        let full = pollster::block_on(full.pop());
+        match (full.or(internal), refused) {
+            (Some(fault), _) => Err(fault::from_wgpu(fault)),
+            (None, Some(refused)) => Ok(Err(match fault::from_wgpu(refused) {
+                DeviceError::Validation(text) => text,
+                other => other.to_string(),
+            })),
+            (None, None) => Ok(Ok(value)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The memory ledger: every buffer on the device, by label, with its bytes. Any thread may read the total. And how much there may be.
+//! The memory ledger: every buffer and texture on the device, by label, with its bytes. Any thread may read the total. And how much there may be.
 
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
@@ -55,12 +55,20 @@ impl MemoryLedger {
 
     /// Enters a buffer; it leaves the ledger when the [`GpuBuffer`] is dropped.
     pub(super) fn enter(&self, buffer: wgpu::Buffer, label: &str) -> GpuBuffer {
-        let bytes = buffer.size();
+        self.add(label, buffer.size());
+        GpuBuffer { buffer, label: label.to_owned(), ledger: self.clone() }
+    }
+
+    /// Enters a texture of this many bytes; see [`Self::enter`].
+    pub(super) fn enter_texture(&self, texture: wgpu::Texture, label: &str, bytes: u64) -> GpuTexture {
+        self.add(label, bytes);
+        GpuTexture { texture, label: label.to_owned(), bytes, ledger: self.clone() }
+    }
+
+    fn add(&self, label: &str, bytes: u64) {
         self.entries.total_bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut by_label = self.entries.bytes_by_label.lock().unwrap_or_else(PoisonError::into_inner);
         *by_label.entry(label.to_owned()).or_default() += bytes;
-        drop(by_label);
-        GpuBuffer { buffer, label: label.to_owned(), ledger: self.clone() }
     }
 
     fn leave(&self, label: &str, bytes: u64) {
@@ -102,5 +110,29 @@ impl Drop for GpuBuffer {
     fn drop(&mut self) {
         self.buffer.destroy();
         self.ledger.leave(&self.label, self.buffer.size());
+    }
+}
+
+/// A texture in the [`MemoryLedger`]. Dropping it frees its memory at once instead of with the last bind group.
+#[derive(Debug)]
+pub struct GpuTexture {
+    texture: wgpu::Texture,
+    label: String,
+    bytes: u64,
+    ledger: MemoryLedger,
+}
+
+impl std::ops::Deref for GpuTexture {
+    type Target = wgpu::Texture;
+
+    fn deref(&self) -> &wgpu::Texture {
+        &self.texture
+    }
+}
+
+impl Drop for GpuTexture {
+    fn drop(&mut self) {
+        self.texture.destroy();
+        self.ledger.leave(&self.label, self.bytes);
     }
 }

@@ -10,6 +10,7 @@ mod adapter;
 mod context;
 mod fault;
 mod kernels;
+mod locals;
 mod memory;
 mod resident;
 mod thread;
@@ -17,7 +18,7 @@ mod thread;
 pub use adapter::{AdapterSelector, adapters};
 pub use context::GpuContext;
 pub use kernels::{Kernel, KernelKey, KernelSource, Kernels};
-pub use memory::{GpuBuffer, MemoryLedger, system_memory_bytes};
+pub use memory::{GpuBuffer, GpuTexture, MemoryLedger, system_memory_bytes};
 pub use resident::BufferGroup;
 pub use thread::{DeviceHandle, DeviceThread, WorkId};
 

@@ -6,6 +6,7 @@
 use super::adapter::{self, AdapterSelector, OpenDevice};
 use super::context::Pulse;
 use super::fault::{self, Faults};
+use super::locals::Locals;
 use super::memory;
 use super::resident::Residents;
 use super::{Abandoned, DeviceError, GpuContext, Kernels, MemoryLedger, SliceOutcome, SliceWork};
@@ -214,6 +215,7 @@ struct Machine {
     limits: wgpu::Limits,
     kernels: Kernels,
     residents: Residents,
+    locals: Locals,
     shared: Arc<Shared>,
     slice_budget: Duration,
 }
@@ -229,6 +231,7 @@ impl Machine {
             memory: &self.shared.memory,
             kernels: &self.kernels,
             residents: &self.residents,
+            locals: &self.locals,
             pulse: &self.shared.pulse,
         }
     }
@@ -273,6 +276,7 @@ impl Runner {
                 queue: open.queue,
                 kernels: Kernels::default(),
                 residents: Residents::default(),
+                locals: Locals::default(),
                 shared,
                 slice_budget: Duration::from_millis(slice_ms),
             },

@@ -11,7 +11,7 @@ use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobState, Output};
 use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, LEASE_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
-use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput};
+use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput, OutputRecorded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub enum Message {
     Start(mpsc::Sender<Command>),
     /// The device is done with it.
     DeviceFree,
+    /// A file is written while the task goes on. Where it is not told, the end tells it.
+    Output(u32, Output),
     /// A line for the user.
     Log(String),
     /// A preview is complete.
@@ -57,6 +59,8 @@ pub struct Attempt {
     folder: PathBuf,
     previews: Previews,
     log_lines: u32,
+    /// Outputs that are stored already.
+    early: Vec<NewOutput>,
 }
 
 /// How an attempt ended, before anything is committed.
@@ -89,8 +93,8 @@ impl Attempt {
         let live = context.hub.begin(claim.job, claim.fence, claim.spec.progress_at_start());
         let lease = Lease::keep(Arc::clone(&context), claim.clone());
         let folder = context.blobs.spool_dir().join(format!("attempt-{}-{}", claim.job, claim.fence));
-        let (previews, log_lines) = (Previews::default(), 0);
-        Self { context, claim, key, inbox, shutdown, live, lease, folder, previews, log_lines }
+        let (previews, log_lines, early) = (Previews::default(), 0, Vec::new());
+        Self { context, claim, key, inbox, shutdown, live, lease, folder, previews, log_lines, early }
     }
 
     /// Runs it to its end.
@@ -199,6 +203,7 @@ impl Attempt {
                     Some(Message::Ended(result)) => return self.on_ended(result, stopping),
                     Some(Message::Died { message, blamed }) => return self.on_died(message, blamed, stopping),
                     Some(Message::DeviceFree) => device_done = true,
+                    Some(Message::Output(index, output)) => self.store_early(index, output).await,
                     Some(Message::Log(message)) => self.log(message).await,
                     Some(Message::Preview { path, samples }) => self.previews.answer(&path, samples).await,
                     Some(Message::Start(_)) => {}
@@ -269,6 +274,33 @@ impl Attempt {
         }
     }
 
+    /// Makes an output downloadable while the task goes on. What fails here is tried again at the end.
+    async fn store_early(&mut self, index: u32, output: Output) {
+        let mut stored = Vec::new();
+        if let Err(failure) = self.store_outputs(vec![output], &mut stored).await {
+            tracing::warn!(job.id = %self.key.job, message = failure.message, "an output could not be stored early");
+            return;
+        }
+        for new in stored {
+            let unnamed = match self.context.store.output(&self.claim, index, new.clone()).await {
+                Ok(OutputRecorded::Done { replaced }) => {
+                    self.early.push(new);
+                    replaced
+                }
+                // Somebody else has the task, and writes its own.
+                Ok(OutputRecorded::Stale) => vec![new.blob],
+                Err(error) => {
+                    tracing::warn!(job.id = %self.key.job, %error, "an output could not be recorded early");
+                    self.early.push(new);
+                    continue;
+                }
+            };
+            if let Err(error) = self.context.blobs.delete(&unnamed).await {
+                tracing::warn!(%error, "blobs of no job could not be removed; the next start does it");
+            }
+        }
+    }
+
     /// Blobs first, rows second.
     async fn store_and_commit(&mut self, outputs: Vec<Output>, report: serde_json::Value) {
         let mut stored = Vec::new();
@@ -299,6 +331,10 @@ impl Attempt {
             return Err(internal(format!("found {} outputs, expected at most {OUTPUTS_MAX}", outputs.len()), "encode"));
         }
         for output in outputs {
+            if let Some(early) = self.early.iter().find(|early| early.output == output) {
+                stored.push(early.clone());
+                continue;
+            }
             let name = &output.name;
             let path = self.output_dir().join(name);
             // The GPU process is not trusted: a name with a path in it, or a link, could reach any file of the server's user.

@@ -223,6 +223,7 @@ impl Dispatcher {
                 return;
             }
             Reply::DeviceFree { task } => (task, Message::DeviceFree),
+            Reply::Output { task, index, output } => (task, Message::Output(index, output)),
             Reply::Log { task, message } => (task, Message::Log(message)),
             Reply::Preview { task, path, samples } => (task, Message::Preview { path, samples }),
             Reply::Ended { task, result } => (task, Message::Ended(result)),
@@ -234,7 +235,7 @@ impl Dispatcher {
             | Reply::Resident { .. } => return,
         };
         let Some(held) = self.held.get_mut(&task) else { return };
-        let courtesy = matches!(message, Message::Log(_) | Message::Preview { .. });
+        let courtesy = matches!(message, Message::Output(..) | Message::Log(_) | Message::Preview { .. });
         if matches!(message, Message::DeviceFree | Message::Ended(_)) {
             held.ahead = false;
         }

@@ -8,7 +8,7 @@ use super::resident::ResidentScenes;
 use super::task;
 use crate::device::DeviceHandle;
 use crate::image::Film;
-use crate::job::{JobId, Priority};
+use crate::job::{JobId, JobSpec, Priority};
 use crate::limits::CANARY_MS;
 use crate::path_trace::{Render, RenderEvent, RenderOrder};
 use crate::sample_scenes::{GlbBuilder, Shape};
@@ -52,7 +52,10 @@ fn render(device: &DeviceHandle, path: &std::path::Path) -> Result<Film, String>
         vec![(asset.into(), path.to_owned())],
         std::env::temp_dir(),
     );
-    let (_, input) = task::load(&run, &ResidentScenes::new(0)).map_err(|failure| failure.message)?;
+    let JobSpec::Scene(spec) = task::document(&run).map_err(|failure| failure.message)? else {
+        return Err("its job document is of no scene".to_owned());
+    };
+    let (_, input) = task::load(&run, spec, &ResidentScenes::new(0)).map_err(|failure| failure.message)?;
     let (sender, receiver) = crossbeam_channel::bounded(1);
     let events = Box::new(move |event| {
         let end = match event {

@@ -9,15 +9,18 @@
 //!
 //! It knows nothing of the store, of leases or of attempts: a task is a [`TaskKey`], and its last message is [`Reply::Ended`].
 
+mod shader;
+
 use super::checkpoint::{self, SavedState};
 use super::protocol::{AdapterReport, Reply, RunTask, TaskEnd, TaskKey};
 use super::resident::ResidentScenes;
 use super::task::{self, LoadedTask, RenderInput};
 use crate::device::{DeviceError, DeviceHandle, WorkId, system_memory_bytes};
-use crate::image::Film;
-use crate::job::{Failure, FailureReason, Phase, Priority, Progress};
+use crate::image::{Film, PackedPicture};
+use crate::job::{Failure, FailureReason, JobSpec, Phase, Priority, Progress};
 use crate::limits::*;
 use crate::path_trace::{Render, RenderEvent, RenderOrder, RenderStats};
+use crate::shader_job::run::{LoadError, ShaderInput};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +45,7 @@ struct Shared {
     encodes: Sender<Encode>,
     previews: Sender<Preview>,
     saves: Sender<Save>,
+    shader_encodes: Sender<shader::ShaderEncode>,
     scenes: ResidentScenes,
     /// The assets that the front end was told of.
     told: Mutex<Vec<String>>,
@@ -80,6 +84,12 @@ enum Stage {
     Encoding,
 }
 
+/// What a loader thread makes of a task.
+enum Loaded {
+    Scene(LoadedTask, Box<RenderInput>),
+    Shader(Box<ShaderInput>),
+}
+
 /// What the encoder thread gets. At most two of these a task are alive.
 enum Encode {
     /// A finished film, and its state where that is worth keeping.
@@ -100,8 +110,19 @@ struct Save {
 struct Preview {
     key: TaskKey,
     path: PathBuf,
-    film: Film,
-    loaded: Arc<LoadedTask>,
+    picture: PreviewPicture,
+    /// Samples per pixel in it; of a shader, the frame.
+    samples: u32,
+}
+
+/// What a preview is made of.
+enum PreviewPicture {
+    Film(Film, Arc<LoadedTask>),
+    /// 8-bit sRGB, three bytes a pixel.
+    Packed {
+        pixels: Vec<u8>,
+        size: [u32; 2],
+    },
 }
 
 impl Pipeline {
@@ -110,6 +131,7 @@ impl Pipeline {
         let (encodes, encode_work) = bounded(2 * GPU_PROCESS_TASKS_MAX);
         let (previews, preview_work) = bounded(PREVIEWS_QUEUED_MAX);
         let (saves, save_work) = bounded(2 * GPU_PROCESS_TASKS_MAX);
+        let (shader_encodes, shader_work) = bounded(GPU_PROCESS_TASKS_MAX);
         let scene_bytes_max = system_memory_bytes().unwrap_or(GPU_MEMORY_BYTES_UNKNOWN) / 100 * SCENES_RESIDENT_PERCENT;
         let adapter = device.report().clone();
         let shared = Arc::new(Shared {
@@ -121,6 +143,7 @@ impl Pipeline {
             encodes,
             previews,
             saves,
+            shader_encodes,
             scenes: ResidentScenes::new(scene_bytes_max),
             told: Mutex::default(),
         });
@@ -131,6 +154,7 @@ impl Pipeline {
         // One more, which large scenes of lower classes never keep busy.
         let urgent = Arc::clone(&shared);
         spawn("loader-urgent", LOADER_STACK_BYTES, move || urgent.load_forever(Priority::Interactive));
+        shader::start(&shared, &shader_work);
         let saver = Arc::clone(&shared);
         spawn("checkpoint", LOADER_STACK_BYTES, move || saver.save_forever(&save_work));
         let encoder = Arc::clone(&shared);
@@ -265,14 +289,32 @@ impl Shared {
         loop {
             let (key, run) = self.next_waiting(lowest);
             let _ = self.replies.try_send(Reply::Progress { task: key, progress: task::progress_at_start(&run) });
-            let loaded = catch_unwind(AssertUnwindSafe(|| task::load(&run, &self.scenes)))
-                .unwrap_or_else(|panic| Err(internal(format!("the loader failed: {}", panic_text(&*panic)), "load")));
+            let loaded = catch_unwind(AssertUnwindSafe(|| self.load(&run))).unwrap_or_else(|panic| {
+                Err(LoadError::Failed(internal(format!("the loader failed: {}", panic_text(&*panic)), "load")))
+            });
             self.lock().loading.remove(&key);
             self.tell_residents();
             match loaded {
-                Ok((loaded, input)) => self.submit(key, &run, loaded, input),
-                Err(failure) => self.end(key, TaskEnd::Failed(failure)),
+                Ok(Loaded::Scene(loaded, input)) => self.submit(key, &run, loaded, *input),
+                Ok(Loaded::Shader(input)) => self.submit_shader(key, &run, *input),
+                Err(LoadError::Failed(failure)) => self.end(key, TaskEnd::Failed(failure)),
+                Err(LoadError::Stuck(failure)) => {
+                    let message = failure.message.clone();
+                    self.end(key, TaskEnd::Failed(failure));
+                    // The memory that the compiler holds is given back by the end of the process only.
+                    let _ = self.replies.send(Reply::Fatal { message });
+                }
             }
+        }
+    }
+
+    fn load(&self, run: &RunTask) -> Result<Loaded, LoadError> {
+        match task::document(run)? {
+            JobSpec::Scene(spec) => {
+                let (loaded, input) = task::load(run, spec, &self.scenes)?;
+                Ok(Loaded::Scene(loaded, Box::new(input)))
+            }
+            JobSpec::Shader(spec) => Ok(Loaded::Shader(Box::new(shader::load(self, run, spec)?))),
         }
     }
 
@@ -341,7 +383,9 @@ impl Shared {
             RenderEvent::Preview(film) => {
                 let path = self.lock().tasks.get_mut(&key).and_then(|entry| entry.preview.take());
                 if let Some(path) = path {
-                    let _ = self.previews.try_send(Preview { key, path, film, loaded: Arc::clone(loaded) });
+                    let samples = film.samples;
+                    let picture = PreviewPicture::Film(film, Arc::clone(loaded));
+                    let _ = self.previews.try_send(Preview { key, path, picture, samples });
                 }
             }
             RenderEvent::Checkpoint { state, .. } => {
@@ -471,11 +515,20 @@ impl Shared {
     }
 
     fn preview_forever(&self, work: &Receiver<Preview>) {
-        for Preview { key, path, film, loaded } in work {
-            let written = catch_unwind(AssertUnwindSafe(|| task::write_preview(&loaded, &film, &path)));
+        for Preview { key, path, picture, samples } in work {
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                let png = match &picture {
+                    PreviewPicture::Film(film, loaded) => task::preview_png(loaded, film)?,
+                    PreviewPicture::Packed { pixels, size } => {
+                        let picture = PackedPicture { size: *size, deep: false, bytes: pixels };
+                        picture.png().map_err(|error| error.to_string())?
+                    }
+                };
+                task::write_preview(&png, &path)
+            }));
             match written {
                 Ok(Ok(())) => {
-                    let _ = self.replies.send(Reply::Preview { task: key, path, samples: film.samples });
+                    let _ = self.replies.send(Reply::Preview { task: key, path, samples });
                 }
                 Ok(Err(message)) => tracing::warn!(job.id = %key.job, message, "a preview could not be written"),
                 Err(panic) => {

@@ -113,6 +113,15 @@ pub enum Reply {
         /// Which.
         task: TaskKey,
     },
+    /// A file of a task that goes on is written (not yet fsynced) in `output_dir`. A courtesy: [`TaskEnd::Succeeded`] names it again.
+    Output {
+        /// Which.
+        task: TaskKey,
+        /// Its place among the task's outputs, from 0.
+        index: u32,
+        /// The file.
+        output: Output,
+    },
     /// A line for the user.
     Log {
         /// Which.
@@ -206,4 +215,25 @@ pub struct AdapterReport {
     pub buffer_bytes_max: u64,
     /// Bytes of its own memory, where the driver says; for a software adapter none.
     pub memory_bytes: Option<u64>,
+    /// What shader jobs may count on.
+    pub compute: ComputeReport,
+}
+
+/// What an adapter offers to compute shaders that clients wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ComputeReport {
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations of one workgroup.
+    pub workgroup_invocations: u32,
+    /// Invocations of one workgroup along each axis.
+    pub workgroup_size: [u32; 3],
+    /// Texels along one side of a texture.
+    pub texture_side_texels: u32,
+    /// It has subgroup operations.
+    pub subgroups: bool,
+    /// It has 16-bit floats.
+    pub shader_f16: bool,
+    /// It filters textures of 32-bit floats.
+    pub float32_filterable: bool,
 }

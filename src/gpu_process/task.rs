@@ -48,30 +48,34 @@ pub struct RenderInput {
 ///
 /// # Errors
 /// What is wrong with the user's files, with its place; or `out_of_memory`, before the machine runs out of it.
-pub fn load(run: &RunTask, scenes: &ResidentScenes) -> Result<(LoadedTask, RenderInput), Failure> {
+pub fn load(run: &RunTask, spec: SceneSpec, scenes: &ResidentScenes) -> Result<(LoadedTask, RenderInput), Failure> {
     let start = Instant::now();
-    let JobSpec::Scene(spec) = document(run)? else {
-        return Err(failure(FailureReason::Internal, "this GPU process runs no shaders".to_owned(), "load"));
-    };
     let frame = run.plan.first_frame;
     let scene = load_scene(run, &spec, frame, scenes)?;
     let sky = load_sky(run, &spec, scenes)?;
     let camera = camera(run, &spec, &scene, scenes)?;
     let settings = RenderSettings::new(&spec, camera);
-    let mut notes = Vec::new();
-    let resume = run.checkpoint.as_deref().and_then(|path| match checkpoint::read(path, CHECKPOINT_BYTES_MAX) {
-        Ok(state) => Some(state),
-        Err(error) => {
-            notes.push(format!("warning: a checkpoint was ignored and the work begins again: {error}"));
-            None
-        }
-    });
+    let (resume, note) = resume(run);
+    let notes = note.into_iter().collect();
     let report = scene.view.report.clone();
     let input = RenderInput { scene: Arc::clone(&scene.packed), sky, settings, resume, notes };
     Ok((LoadedTask { spec, frame, report, load_ms: start.elapsed().as_millis() as u64 }, input))
 }
 
-fn document(run: &RunTask) -> Result<JobSpec, Failure> {
+/// The state that an earlier attempt left, and a sentence for the user where it cannot be used.
+pub(super) fn resume(run: &RunTask) -> (Option<SavedState>, Option<String>) {
+    match run.checkpoint.as_deref().map(|path| checkpoint::read(path, CHECKPOINT_BYTES_MAX)) {
+        None => (None, None),
+        Some(Ok(state)) => (Some(state), None),
+        Some(Err(error)) => {
+            let note = format!("warning: a checkpoint was ignored and the work begins again: {error}");
+            (None, Some(note))
+        }
+    }
+}
+
+/// The job document of a task.
+pub(super) fn document(run: &RunTask) -> Result<JobSpec, Failure> {
     serde_json::from_str(&run.spec_json)
         .map_err(|error| failure(FailureReason::Internal, format!("the job document cannot be read: {error}"), "load"))
 }
@@ -219,14 +223,20 @@ pub fn encode_failure(error: &EncodeError) -> Failure {
     failure(error.reason(), message, "encode")
 }
 
-/// Writes a film as it is now as a PNG to `path`, which appears there only when it is complete.
+/// The film as it is now as a PNG in memory.
 ///
 /// # Errors
 /// A sentence for the log.
-pub fn write_preview(loaded: &LoadedTask, film: &Film, path: &Path) -> Result<(), String> {
+pub fn preview_png(loaded: &LoadedTask, film: &Film) -> Result<Vec<u8>, String> {
     let spec = &loaded.spec;
-    let png = image::preview_png(film, spec.tone_map, spec.exposure_ev, spec.background)
-        .map_err(|error| error.to_string())?;
+    image::preview_png(film, spec.tone_map, spec.exposure_ev, spec.background).map_err(|error| error.to_string())
+}
+
+/// Writes a preview to `path`, which appears there only when it is complete.
+///
+/// # Errors
+/// A sentence for the log.
+pub fn write_preview(png: &[u8], path: &Path) -> Result<(), String> {
     let unfinished = path.with_extension("part");
     std::fs::write(&unfinished, png)
         .and_then(|()| std::fs::rename(&unfinished, path))
@@ -256,7 +266,7 @@ pub(super) fn progress_at_start(run: &RunTask) -> Progress {
     serde_json::from_str(&run.spec_json).map_or_else(|_| Progress::default(), |spec: JobSpec| spec.progress_at_start())
 }
 
-fn asset<'a>(run: &'a RunTask, wanted: &AssetRef) -> Result<&'a Path, Failure> {
+pub(super) fn asset<'a>(run: &'a RunTask, wanted: &AssetRef) -> Result<&'a Path, Failure> {
     run.assets.iter().find(|(name, _)| *name == wanted.0).map(|(_, path)| path.as_path()).ok_or_else(|| {
         failure(FailureReason::Internal, format!("the file {} did not come with the task", wanted.0), "load")
     })

@@ -71,7 +71,8 @@ pub async fn image_of(app: &AppState, method: &Method, headers: &HeaderMap, job:
             .member("state", json!(job.state))
             .retry_after(1));
     }
-    let picture = job.outputs.iter().find(|output| output.media_type.starts_with("image/"));
+    let shows = |output: &&Output| ["image/", "video/"].iter().any(|kind| output.media_type.starts_with(kind));
+    let picture = job.outputs.iter().find(shows);
     let Some(output) = picture.filter(|_| job.state == JobState::Succeeded) else {
         return Err(Problem::of_ended(job));
     };

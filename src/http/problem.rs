@@ -49,6 +49,8 @@ pub enum Kind {
     InvalidJob,
     /// The scene file is understood and impossible.
     InvalidScene,
+    /// The shader's text, or a channel of it, cannot be read.
+    InvalidShader,
     /// The job names an asset that is not here.
     MissingAsset,
     /// The bytes of an asset are not those that its address names.
@@ -107,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests and documentation.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::ForbiddenOrigin,
@@ -124,6 +126,7 @@ impl Kind {
         Self::MalformedJob,
         Self::InvalidJob,
         Self::InvalidScene,
+        Self::InvalidShader,
         Self::MissingAsset,
         Self::HashMismatch,
         Self::JobConflict,
@@ -172,6 +175,7 @@ impl Kind {
             Self::MalformedJob => ("malformed-job", 400, "The job document cannot be read", false),
             Self::InvalidJob => ("invalid-job", 422, "The job document is not valid", false),
             Self::InvalidScene => ("invalid-scene", 422, "The scene file is not valid", false),
+            Self::InvalidShader => ("invalid-shader", 422, "The shader is not valid", false),
             Self::MissingAsset => ("missing-asset", 422, "An asset is missing", true),
             Self::HashMismatch => ("hash-mismatch", 422, "The bytes do not have the hash in the address", false),
             Self::JobConflict => ("job-conflict", 409, "The id is taken by another job", false),

@@ -101,6 +101,16 @@ pub fn check_environment(head: &[u8]) -> Result<(), String> {
     ))
 }
 
+/// Checks the start of a shader's channel: PNG, JPEG, WebP, Radiance HDR or OpenEXR.
+pub fn check_picture(head: &[u8]) -> Result<(), String> {
+    let webp = head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP");
+    if head.starts_with(b"\x89PNG\r\n\x1a\n") || head.starts_with(&[0xff, 0xd8, 0xff]) || webp {
+        return Ok(());
+    }
+    check_environment(head)
+        .map_err(|_| format!("Found {}, expected a PNG, JPEG, WebP, Radiance HDR or OpenEXR picture.", shown(head)))
+}
+
 /// The little-endian word at a byte offset.
 fn word(head: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?))

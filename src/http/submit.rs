@@ -11,8 +11,8 @@ use super::{AppState, assets, shown};
 use crate::blob::Upload;
 use crate::config::nearest;
 use crate::job::spec::AssetRef;
-use crate::job::{AttachedFiles, FailureDetail, JobSpec, document_from_options};
-use crate::limits::JOB_JSON_BYTES_MAX;
+use crate::job::{AttachedFiles, Failure, FailureDetail, JobSpec};
+use crate::limits::{JOB_JSON_BYTES_MAX, SHADER_SOURCE_BYTES_MAX, SHADER_TEXTURES_MAX};
 use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
@@ -20,18 +20,21 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// What a job may be posted as.
-pub const ACCEPTED: [&str; 6] = [
+pub const ACCEPTED: [&str; 8] = [
     "application/json",
     "multipart/form-data",
     "model/gltf-binary",
     "model/gltf+json",
     "application/zip",
     "application/octet-stream",
+    "text/wgsl",
+    "text/glsl",
 ];
 /// Fields of a form, in any order.
-const FIELDS: [&str; 3] = ["job", "scene", "environment"];
+const FIELDS: [&str; 6] = ["job", "scene", "environment", "shader", "sidecar", "channel0"];
 
 /// The media type of a body in lower case, without its parameters.
 pub fn media_type(headers: &HeaderMap) -> String {
@@ -46,6 +49,8 @@ pub async fn read(app: &AppState, headers: &HeaderMap, query: Query, body: Body)
         "application/json" => read_document(app, headers, query, body).await,
         "multipart/form-data" => read_form(app, headers, query, body).await,
         "application/octet-stream" => read_file(app, headers, query, body, None).await,
+        "text/wgsl" => read_shader(app, headers, query, body, "kiln").await,
+        "text/glsl" => read_shader(app, headers, query, body, "shadertoy").await,
         _ => match SceneFormat::of_media_type(&media_type) {
             Some(format) => read_file(app, headers, query, body, Some(format)).await,
             None => Err(unsupported(&media_type)),
@@ -111,6 +116,32 @@ async fn read_file(
     options(scene).map_err(|error| Problem::of_spec(&error))
 }
 
+/// A shader's text as it is. `dialect`: what it is where no option says.
+async fn read_shader(
+    app: &AppState,
+    headers: &HeaderMap,
+    query: Query,
+    body: Body,
+    dialect: &str,
+) -> Result<JobSpec, Problem> {
+    let bytes_max = SHADER_SOURCE_BYTES_MAX as u64;
+    let body = BoundedBody::new(body, headers, bytes_max, app.limits.body_idle_seconds_max)?;
+    let text = shader_text(&body.to_memory().await?)?;
+    let mut options = query.0;
+    if options.iter().all(|(name, _)| name != "dialect") {
+        options.push(("dialect".to_owned(), dialect.to_owned()));
+    }
+    JobSpec::from_options(options, &AttachedFiles::of_shader(text)).map_err(|error| Problem::of_spec(&error))
+}
+
+/// What is no text has its place, as every other error of a shader.
+fn shader_text(bytes: &[u8]) -> Result<String, Problem> {
+    crate::shader_job::text(bytes).map(str::to_owned).map_err(|errors| {
+        let failure = Failure::from(errors);
+        Problem::new(Kind::InvalidShader, failure.message).member("details", json!(failure.details))
+    })
+}
+
 async fn read_form(app: &AppState, headers: &HeaderMap, query: Query, body: Body) -> Result<JobSpec, Problem> {
     let body = BoundedBody::new(body, headers, app.limits.upload_bytes_max, app.limits.body_idle_seconds_max)?;
     let _permit = assets::upload_permit(app)?;
@@ -126,13 +157,22 @@ async fn read_form(app: &AppState, headers: &HeaderMap, query: Query, body: Body
     })?;
 
     let (mut document, mut scene, mut environment) = (None, None, None);
+    let (mut shader, mut sidecar, mut channels) = (None, None, BTreeMap::new());
     while let Some(field) = form.next_field().await.map_err(broken)? {
         let name = field.name().unwrap_or("").to_owned();
         let twice = match name.as_str() {
-            "job" => document.replace(read_small_field(field, &broken).await?).is_some(),
+            "job" => document.replace(read_small_field(field, JOB_JSON_BYTES_MAX, &broken).await?).is_some(),
             "scene" => scene.replace(spool_field(app, field, Role::Scene(None), &broken).await?).is_some(),
             "environment" => environment.replace(spool_field(app, field, Role::Environment, &broken).await?).is_some(),
-            other => return Err(unknown_field(other)),
+            "shader" => {
+                let bytes = read_small_field(field, SHADER_SOURCE_BYTES_MAX, &broken).await?;
+                shader.replace(shader_text(&bytes)?).is_some()
+            }
+            "sidecar" => sidecar.replace(read_small_field(field, JOB_JSON_BYTES_MAX, &broken).await?).is_some(),
+            other => match channel_of(other) {
+                Some(index) => channels.insert(index, spool_field(app, field, Role::Channel, &broken).await?).is_some(),
+                None => return Err(unknown_field(other)),
+            },
         };
         if twice {
             return Err(Problem::new(Kind::MalformedBody, format!("The form has the field \"{name}\" twice.")));
@@ -141,8 +181,7 @@ async fn read_form(app: &AppState, headers: &HeaderMap, query: Query, body: Body
 
     let spec_of = |files: &AttachedFiles| match &document {
         Some(document) => JobSpec::parse_with_files(document, files),
-        None => document_from_options(query.0.iter().map(|(name, value)| (name, value)), files)
-            .and_then(|document| JobSpec::from_document(document, files)),
+        None => JobSpec::from_options(query.0.iter().map(|(name, value)| (name, value)), files),
     };
     if document.is_some() {
         no_options(&query)?;
@@ -150,7 +189,9 @@ async fn read_form(app: &AppState, headers: &HeaderMap, query: Query, body: Body
     let mut files = AttachedFiles {
         scene: scene.as_ref().map(|_| placeholder()),
         environment: environment.as_ref().map(|_| placeholder()),
-        ..AttachedFiles::default()
+        shader,
+        channels: places(&channels).map(|channel| channel.map(|_| placeholder())).collect(),
+        sidecar: sidecar.map(|json| sidecar_value(&json)).transpose()?,
     };
     let draft = spec_of(&files).map_err(|error| Problem::of_spec(&error))?;
     check_assets(app, &draft, &files).await?;
@@ -160,7 +201,27 @@ async fn read_form(app: &AppState, headers: &HeaderMap, query: Query, body: Body
     if let Some(file) = environment {
         files.environment = Some(file.store(app).await?);
     }
+    for (index, file) in channels {
+        files.channels[index] = Some(file.store(app).await?);
+    }
     spec_of(&files).map_err(|error| Problem::of_spec(&error))
+}
+
+/// The number of a field `channel0`, `channel1`, ….
+fn channel_of(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix("channel").filter(|digits| digits.len() <= 2)?;
+    digits.parse().ok().filter(|index| *index < SHADER_TEXTURES_MAX)
+}
+
+/// The channels by their numbers, with gaps.
+fn places<T>(channels: &BTreeMap<usize, T>) -> impl Iterator<Item = Option<&T>> {
+    let count = channels.keys().next_back().map_or(0, |last| last + 1);
+    (0..count).map(|index| channels.get(&index))
+}
+
+fn sidecar_value(json: &[u8]) -> Result<serde_json::Value, Problem> {
+    serde_json::from_slice(json)
+        .map_err(|error| Problem::new(Kind::MalformedBody, format!("The field \"sidecar\" is not JSON: {error}.")))
 }
 
 fn unknown_field(name: &str) -> Problem {
@@ -173,13 +234,14 @@ fn unknown_field(name: &str) -> Problem {
 
 async fn read_small_field(
     mut field: Field<'_>,
+    bytes_max: usize,
     broken: &impl Fn(MultipartError) -> Problem,
 ) -> Result<Vec<u8>, Problem> {
     let mut whole = Vec::new();
     while let Some(chunk) = field.next().await {
         whole.extend_from_slice(&chunk.map_err(broken)?);
-        if whole.len() > JOB_JSON_BYTES_MAX {
-            return Err(Fault::TooLarge(JOB_JSON_BYTES_MAX as u64).into());
+        if whole.len() > bytes_max {
+            return Err(Fault::TooLarge(bytes_max as u64).into());
         }
     }
     Ok(whole)
@@ -204,6 +266,7 @@ async fn spool_field(
 enum Role {
     Scene(Option<SceneFormat>),
     Environment,
+    Channel,
 }
 
 /// A file on its way in. Dropped before [`SpooledFile::store`], it leaves nothing behind.
@@ -240,6 +303,7 @@ impl SpooledFile {
             Role::Environment => {
                 sniff::check_environment(&self.head).map_err(|message| invalid_file("environment", message))
             }
+            Role::Channel => sniff::check_picture(&self.head).map_err(|message| invalid_file("channel", message)),
         }
     }
 
@@ -248,7 +312,7 @@ impl SpooledFile {
         match self.role {
             Role::Scene(_) => sniff::check_scene_length(&self.head, self.upload.bytes())
                 .map_err(|message| invalid_file("scene", message)),
-            Role::Environment => Ok(()),
+            Role::Environment | Role::Channel => Ok(()),
         }
     }
 
@@ -261,7 +325,8 @@ impl SpooledFile {
 
 fn invalid_file(field: &str, message: String) -> Problem {
     let detail = FailureDetail { stage: "parse".into(), message: message.clone(), ..FailureDetail::default() };
-    Problem::new(Kind::InvalidScene, message).member("file", json!(field)).member("details", json!([detail]))
+    let kind = if field == "channel" { Kind::InvalidShader } else { Kind::InvalidScene };
+    Problem::new(kind, message).member("file", json!(field)).member("details", json!([detail]))
 }
 
 /// Stands for a file whose hash is not known yet, while the rest of a request is checked.

@@ -119,7 +119,7 @@ fn write_file(
     if output.format == Format::Exr {
         return exr_file::write(film, display.transparent, display.behind, file, path);
     }
-    let mut writer = HashingWriter { file: BufWriter::new(file), hash: Sha256::new(), bytes: 0 };
+    let mut writer = HashingWriter::new(BufWriter::new(file));
     match output.format {
         Format::Png => {
             write_png(film, output.bit_depth, display, &mut writer).map_err(|error| match error {
@@ -275,14 +275,19 @@ pub(super) fn over_white(linear: f32, alpha: f32) -> f32 {
 }
 
 /// Counts and hashes what goes into the file.
-struct HashingWriter {
+pub(super) struct HashingWriter {
     file: BufWriter<File>,
     hash: Sha256,
     bytes: u64,
 }
 
 impl HashingWriter {
-    fn finish(mut self) -> std::io::Result<(u64, [u8; 32])> {
+    pub(super) fn new(file: BufWriter<File>) -> Self {
+        Self { file, hash: Sha256::new(), bytes: 0 }
+    }
+
+    /// Length and SHA-256 of what was written.
+    pub(super) fn finish(mut self) -> std::io::Result<(u64, [u8; 32])> {
         self.file.flush()?;
         Ok((self.bytes, self.hash.finalize().into()))
     }

@@ -1,16 +1,20 @@
-//! Film → tone map → PNG, JPEG, WebP, EXR. Runs on encoder threads. Knows nothing of jobs' life cycle or HTTP.
+//! Film → tone map → PNG, JPEG, WebP, EXR; frames → animations ([`animation`]). Runs on encoder threads. Knows nothing of jobs' life cycle or HTTP.
 //!
 //! The same film and settings always give the same bytes. Nothing that is not a number is ever written: it is counted
 //! and reported as [`EncodeError::NotFinite`].
 
+pub mod animation;
 mod color;
 mod convert;
 mod encode;
 mod exr_file;
+mod packed;
 
 pub use color::{linear_from_srgb, srgb_from_linear, tone_map};
 pub use convert::convert;
 pub use encode::{encode, encode_as, file_name, media_type, preview_png};
+
+pub use packed::PackedPicture;
 
 use crate::job::FailureReason;
 use std::path::PathBuf;

@@ -5,17 +5,23 @@ use super::lexer::{Language, Lexer, Token};
 use super::program::{Allowed, Requires};
 use super::source_map::MappedText;
 use crate::limits::{SHADER_PROBLEMS_MAX, SHADER_STACK_BYTES};
+use crate::memory_guard::Bounded;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{Block, Expression, Handle, Span, Statement};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `work` on a thread with a big stack; a panic in it becomes a problem, never more.
+/// Runs `work` on a thread with a big stack, within the caller's bound of memory if it has one; a panic in it becomes a problem, never
+/// more.
 pub fn on_big_stack<T: Send>(work: impl FnOnce() -> Result<T, ShaderErrors> + Send) -> Result<T, ShaderErrors> {
     let failed = |what: String| ShaderErrors::from(ShaderDiagnostic::new(Stage::Validate, what));
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("shader front end".into()).stack_size(SHADER_STACK_BYTES);
         // The text is only read, and everything that was being built is dropped with the unwinding.
-        let thread = builder.spawn_scoped(scope, || catch_unwind(AssertUnwindSafe(work)));
+        let budget = Bounded::current();
+        let thread = builder.spawn_scoped(scope, || {
+            let _bound = budget.map(Bounded::enter);
+            catch_unwind(AssertUnwindSafe(work))
+        });
         let thread =
             thread.map_err(|error| failed(format!("No thread could be started to compile the shader: {error}.")))?;
         match thread.join() {

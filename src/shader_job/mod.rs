@@ -17,6 +17,7 @@ pub mod lexer;
 pub mod preprocess;
 mod program;
 mod reflect;
+pub mod run;
 pub mod shadertoy;
 pub mod source_map;
 pub mod static_caps;
@@ -132,7 +133,10 @@ fn check_size(size: [u32; 2]) -> Result<(), ShaderErrors> {
 }
 
 /// The text of some bytes: not too long, UTF-8, without a byte order mark.
-fn text(bytes: &[u8]) -> Result<&str, ShaderErrors> {
+///
+/// # Errors
+/// Where it is not.
+pub fn text(bytes: &[u8]) -> Result<&str, ShaderErrors> {
     if bytes.len() > SHADER_SOURCE_BYTES_MAX {
         let what = format!("The shader has {} bytes; at most {SHADER_SOURCE_BYTES_MAX} are allowed.", bytes.len());
         return Err(ShaderDiagnostic::new(Stage::Limit, what).into());

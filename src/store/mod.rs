@@ -138,6 +138,9 @@ pub trait JobStore: Send + Sync + 'static {
     /// Records a checkpoint, whose blob is on disk, under the fence. It is named by [`JobStore::blob_keys`] until another one
     /// replaces it, or the task ends in another way than success.
     async fn checkpoint(&self, claim: &Claim, key: &str, bytes: u64) -> Result<Checkpointed, StoreError>;
+    /// Records the output with this index of a task that goes on, whose blob is on disk, under the fence. The same output in the commit
+    /// changes nothing.
+    async fn output(&self, claim: &Claim, index: u32, output: NewOutput) -> Result<OutputRecorded, StoreError>;
     /// Ends an attempt: one transaction, compare-and-swap on (state, attempt, fence). A success commits the task's outputs at once; a
     /// job of several tasks succeeds with the last of them, and fails with the first that fails for good.
     async fn commit(&self, claim: &Claim, end: AttemptEnd) -> Result<Committed, StoreError>;

@@ -181,6 +181,11 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::checkpoint(tx, claim, key, bytes))).await
     }
 
+    async fn output(&self, claim: &Claim, index: u32, output: NewOutput) -> Result<OutputRecorded, StoreError> {
+        let claim = claim.clone();
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::early_output(tx, claim, index, output))).await
+    }
+
     async fn commit(&self, claim: &Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
         let claim = claim.clone();
         self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::commit(tx, claim, end))).await

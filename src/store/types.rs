@@ -233,6 +233,18 @@ pub enum Checkpointed {
     Stale,
 }
 
+/// What became of an output of a task that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputRecorded {
+    /// It can be downloaded. The keys of blobs that it replaces, which nothing names any more.
+    Done {
+        /// See above.
+        replaced: Vec<String>,
+    },
+    /// Somebody else has the task: the new blob is wanted by nobody.
+    Stale,
+}
+
 /// What a heartbeat brings back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {

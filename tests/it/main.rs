@@ -18,6 +18,7 @@ mod render;
 mod sampler;
 mod samples;
 mod scene;
+mod shader;
 mod shader_corpus;
 mod shader_front;
 mod spec;

@@ -66,6 +66,8 @@ pub enum ToySource {
     Channel(usize),
     /// A buffer, by its name.
     Buffer(char),
+    /// Nothing: one texel of zeros.
+    Nothing,
 }
 
 impl Default for ToyInput {
@@ -262,6 +264,7 @@ impl Pass<'_> {
                 Some(size) => (TextureSource::Channel(index), size),
                 None => (TextureSource::Blank, [0, 0]),
             }),
+            ToySource::Nothing => Ok((TextureSource::Blank, [0, 0])),
             ToySource::Channel(channel) => match size_of(channel) {
                 Some(size) => Ok((TextureSource::Channel(channel), size)),
                 None => missing(format!(

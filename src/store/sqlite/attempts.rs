@@ -10,7 +10,7 @@ use super::writer::Tx;
 use super::{get, json, read};
 use crate::job::*;
 use crate::limits::*;
-use crate::store::{AttemptEnd, Checkpointed, ClaimWant, Committed, LeaseState, NewOutput, StoreError};
+use crate::store::{AttemptEnd, Checkpointed, ClaimWant, Committed, LeaseState, NewOutput, OutputRecorded, StoreError};
 use sqlx::sqlite::SqliteRow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -326,6 +326,17 @@ pub(super) async fn checkpoint(tx: &mut Tx, claim: Claim, key: String, bytes: u6
     Ok(Checkpointed::Recorded { replaced: held.checkpoint.filter(|replaced| *replaced != key) })
 }
 
+pub(super) async fn early_output(
+    tx: &mut Tx,
+    claim: Claim,
+    index: u32,
+    new: NewOutput,
+) -> Result<OutputRecorded, StoreError> {
+    let Some(held) = held(tx, &claim).await? else { return Ok(OutputRecorded::Stale) };
+    let replaced = output(tx, &held, index as usize, &new).await?;
+    Ok(OutputRecorded::Done { replaced: replaced.unwrap_or_default() })
+}
+
 /// The task of a claim, if the claim still holds it.
 async fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
     let mut query = sqlx::QueryBuilder::new(SELECT_HELD);
@@ -504,9 +515,6 @@ async fn succeed(
     for (ordinal, new) in outputs.iter().enumerate() {
         output(tx, held, ordinal, new).await?;
     }
-    for new in outputs {
-        tx.event(held.seq, held.id, EventKind::Output(new.output)).await?;
-    }
     settle(tx, held, false).await
 }
 
@@ -580,16 +588,32 @@ fn finished_progress(held: &Held) -> Result<String, StoreError> {
     json(&finished)
 }
 
-/// Outputs are shown in the order of their tasks, whichever was ready first.
-async fn output(tx: &mut Tx, held: &Held, ordinal: usize, new: &NewOutput) -> Result<(), StoreError> {
+/// Outputs are shown in the order of their tasks, whichever was ready first. The blobs that the new one replaces; `None` where it is
+/// there already.
+async fn output(tx: &mut Tx, held: &Held, ordinal: usize, new: &NewOutput) -> Result<Option<Vec<String>>, StoreError> {
     let Output { name, media_type, bytes, sha256 } = &new.output;
     let ordinal = i64::from(held.task) * OUTPUTS_MAX as i64 + ordinal as i64;
-    // An extended job has one of this name already.
-    let old = sqlx::query("DELETE FROM output WHERE job_seq = ?1 AND (name = ?2 OR ordinal = ?3)");
-    tx.run(old.bind(held.seq).bind(name).bind(ordinal)).await?;
+    // An extended job has one of this name already, and so has one whose earlier attempt came as far.
+    let old = sqlx::query(
+        "DELETE FROM output WHERE job_seq = ?1 AND (name = ?2 OR ordinal = ?3) RETURNING name, ordinal, blob",
+    );
+    let old = tx.rows(old.bind(held.seq).bind(name).bind(ordinal)).await?;
+    let mut replaced = Vec::new();
+    let mut same = false;
+    for row in &old {
+        let blob: String = get(row, "blob")?;
+        same |= blob == new.blob && get::<i64>(row, "ordinal")? == ordinal;
+        replaced.push(blob);
+    }
+    replaced.retain(|blob| *blob != new.blob);
     let insert = sqlx::query(
         "INSERT INTO output (job_seq, ordinal, name, blob, bytes, sha256, media_type) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     );
     let insert = insert.bind(held.seq).bind(ordinal).bind(name).bind(&new.blob).bind(*bytes as i64);
-    tx.run(insert.bind(sha256).bind(media_type)).await.map(drop)
+    tx.run(insert.bind(sha256).bind(media_type)).await?;
+    if same {
+        return Ok(None);
+    }
+    tx.event(held.seq, held.id, EventKind::Output(new.output.clone())).await?;
+    Ok(Some(replaced))
 }

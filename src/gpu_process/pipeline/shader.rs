@@ -1,0 +1,362 @@
+//! The way of a shader's task: its frames go from the device thread straight to an encoder thread, over a bounded channel of its own.
+//!
+//! There are as many of these threads as tasks, so that none waits for another's animation. Frames of a sequence, and the compression of
+//! an animation's frames, are spread over the cores; files are named, told and put together in the order of the frames.
+
+use super::{Entry, Save, Shared, Stage, TaskKey, internal, panic_text, spawn};
+use crate::gpu_process::protocol::{Reply, RunTask, TaskEnd};
+use crate::gpu_process::task;
+use crate::image::animation::{self, AnimationSettings, AnimationWriter, CompressedFrame};
+use crate::image::{self, EncodeError, PackedPicture};
+use crate::job::shader::ShaderSpec;
+use crate::job::{Failure, FailureReason, Output, Phase, Progress};
+use crate::limits::*;
+use crate::shader_job::run::{
+    FrameMessage, LoadError, PackFormat, PackedFrame, RunError, RunEvent, ShaderInput, ShaderOrder, ShaderRun,
+    ShaderStats,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What an encoder thread gets: a task, and where its frames come from.
+pub(super) struct ShaderEncode {
+    key: TaskKey,
+    run: Arc<RunTask>,
+    input: Arc<ShaderInput>,
+    frames: Receiver<FrameMessage>,
+}
+
+/// Starts the encoder threads.
+pub(super) fn start(shared: &Arc<Shared>, work: &Receiver<ShaderEncode>) {
+    for index in 0..GPU_PROCESS_TASKS_MAX {
+        let (shared, work) = (Arc::clone(shared), work.clone());
+        spawn(&format!("shader-encoder-{index}"), LOADER_STACK_BYTES, move || {
+            for encode in work {
+                shared.encode_shader(&encode);
+            }
+        });
+    }
+}
+
+/// Compiles a task's shader and reads its channels.
+pub(super) fn load(shared: &Shared, run: &RunTask, spec: ShaderSpec) -> Result<ShaderInput, LoadError> {
+    let asset = |wanted: &crate::job::spec::AssetRef| task::asset(run, wanted).map(Path::to_owned);
+    crate::shader_job::run::input::load(spec, &run.client, &shared.adapter, asset)
+}
+
+impl Shared {
+    /// Hands a compiled shader over to the device and to an encoder, unless it was cancelled meanwhile.
+    pub(super) fn submit_shader(self: &Arc<Self>, key: TaskKey, run: &Arc<RunTask>, input: ShaderInput) {
+        let (cancel, put_aside, work) = {
+            let mut state = self.lock();
+            let Some(entry) = state.tasks.get_mut(&key) else { return };
+            entry.stage = Stage::Device;
+            (Arc::clone(&entry.cancel), Arc::clone(&entry.put_aside), entry.work)
+        };
+        let (resume, note) = task::resume(run);
+        if let Some(message) = note {
+            let _ = self.replies.try_send(Reply::Log { task: key, message });
+        }
+        let input = Arc::new(input);
+        let bytes = input.pack.frame_bytes(input.program.size);
+        let queued = (SHADER_FRAMES_BYTES_MAX / 2 / bytes).clamp(2, SHADER_FRAMES_QUEUED_MAX as u64) as usize;
+        let (frames, arriving) = bounded(queued);
+        let shared = Arc::clone(self);
+        let totals = Totals::of(&input);
+        let order = ShaderOrder {
+            input: Arc::clone(&input),
+            label: format!("job {}", key.job),
+            priority: run.priority,
+            cancel,
+            put_aside,
+            resume,
+            checkpoint: (run.checkpoint_ms > 0).then(|| Duration::from_millis(run.checkpoint_ms)),
+            frames,
+            events: Box::new(move |event| shared.on_shader_event(key, &totals, event)),
+        };
+        let encode = ShaderEncode { key, run: Arc::clone(run), input, frames: arriving };
+        self.shader_encodes.send(encode).expect("the encoder threads live as long as the process");
+        // Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
+        if let Err(error) = self.device.submit_as(work, Box::new(ShaderRun::new(order))) {
+            self.end_on_device_error(key, error);
+        }
+    }
+
+    /// Runs on the device thread, which must never wait here.
+    fn on_shader_event(&self, key: TaskKey, totals: &Totals, event: RunEvent) {
+        match event {
+            RunEvent::Progress { frames_done, fraction, gpu_seconds } => {
+                let mut state = self.lock();
+                let Some(entry) = state.tasks.get_mut(&key) else { return };
+                if !progress_is_due(entry) {
+                    return;
+                }
+                drop(state);
+                let progress = totals.progress(Phase::Rendering, fraction, frames_done, gpu_seconds);
+                // Progress is a courtesy: where the pipe is full, the next one will do.
+                let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+            }
+            RunEvent::Preview(pixels, frame) => {
+                let path = self.lock().tasks.get_mut(&key).and_then(|entry| entry.preview.take());
+                if let Some(path) = path {
+                    let picture = super::PreviewPicture::Packed { pixels, size: totals.size };
+                    let _ = self.previews.try_send(super::Preview { key, path, picture, samples: frame });
+                }
+            }
+            RunEvent::Checkpoint(state) => {
+                let mut tasks = self.lock();
+                let Some(entry) = tasks.tasks.get_mut(&key).filter(|entry| !entry.saving) else { return };
+                entry.saving = true;
+                drop(tasks);
+                self.save_later(Save { key, state: Some(state), last: false });
+            }
+            RunEvent::Note(message) => {
+                let _ = self.replies.try_send(Reply::Log { task: key, message });
+            }
+            RunEvent::Preempted => {
+                let _ = self.replies.try_send(Reply::Preempted { task: key });
+            }
+            RunEvent::PutAside(state) => {
+                self.encoding(key);
+                self.save_later(Save { key, state, last: true });
+            }
+            RunEvent::Finished => {
+                self.encoding(key);
+                self.forward(Reply::DeviceFree { task: key });
+            }
+            RunEvent::Cancelled => {
+                if self.lock().tasks.remove(&key).is_some() {
+                    self.forward(Reply::Ended { task: key, result: TaskEnd::Cancelled });
+                }
+            }
+            RunEvent::Failed(error) => self.end_on_run_error(key, error),
+        }
+    }
+
+    fn encoding(&self, key: TaskKey) {
+        if let Some(entry) = self.lock().tasks.get_mut(&key) {
+            entry.stage = Stage::Encoding;
+        }
+    }
+
+    fn save_later(&self, save: Save) {
+        self.saves.send(save).expect("the checkpoint thread lives as long as the process");
+    }
+
+    fn end_on_run_error(&self, key: TaskKey, error: RunError) {
+        let failure = match error {
+            RunError::Device(error) => return self.end_on_device_error(key, error),
+            RunError::Shader(problem) => Failure::from(crate::shader_job::ShaderErrors::from(problem)),
+            RunError::Seconds { seconds_max, frames } => {
+                let message = format!(
+                    "The shader has used its {seconds_max} seconds on the GPU after {frames} frames; raise limits.gpu_seconds, or ask for fewer frames or a smaller picture."
+                );
+                task::failure(FailureReason::LimitExceeded, message, "run")
+            }
+            RunError::Hung(entry_point) => {
+                let message = format!(
+                    "One dispatch of {entry_point:?} did not end within {} s, and was stopped; make it do less at once.",
+                    DEVICE_HANG_MS / 1000
+                );
+                let failure = task::failure(FailureReason::LimitExceeded, message.clone(), "run");
+                if self.lock().tasks.remove(&key).is_some() {
+                    self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(failure) });
+                }
+                // The device never comes back from it, whoever's task it was.
+                return self.forward(Reply::Fatal { message });
+            }
+        };
+        if self.lock().tasks.remove(&key).is_some() {
+            self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(failure) });
+        }
+    }
+
+    /// Encodes the frames of one task until there are no more. Where the device gave up, so does this.
+    fn encode_shader(&self, encode: &ShaderEncode) {
+        let key = encode.key;
+        let made = catch_unwind(AssertUnwindSafe(|| self.encode_frames(encode)))
+            .unwrap_or_else(|panic| Err(internal(format!("the encoder failed: {}", panic_text(&*panic)), "encode")));
+        let cancel = self.lock().tasks.get(&key).map(|entry| Arc::clone(&entry.cancel));
+        let cancelled = cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Acquire));
+        match made {
+            // A cancel that came during the encoding still counts: the caller removes the files.
+            Ok(Some(_)) if cancelled => self.end(key, TaskEnd::Cancelled),
+            Ok(Some(end)) => self.end(key, end),
+            // The device has said why.
+            Ok(None) => {}
+            Err(failure) => {
+                // The device stops at its next frame, which nobody takes.
+                if let Some(cancel) = cancel {
+                    cancel.store(true, Ordering::Release);
+                }
+                self.end(key, TaskEnd::Failed(failure));
+            }
+        }
+    }
+
+    fn encode_frames(&self, encode: &ShaderEncode) -> Result<Option<TaskEnd>, Failure> {
+        let start = Instant::now();
+        let ShaderEncode { key, run, input, frames } = encode;
+        let spec = &input.spec;
+        let mut outputs = Vec::new();
+        let stats = if spec.is_still() || spec.is_sequence() {
+            let sequence = spec.is_sequence();
+            let (spec, folder) = (spec.clone(), run.output_dir.clone());
+            let pack = input.pack;
+            let work =
+                move |frame| write_frame(&spec, pack, &folder, frame).map_err(|error| task::encode_failure(&error));
+            let at_once = if sequence { rayon::current_num_threads() } else { 1 };
+            in_order(frames, at_once, work, |output: Output| {
+                if sequence {
+                    // A courtesy: what is not told now is told at the end.
+                    let _ = self.replies.try_send(Reply::Output {
+                        task: *key,
+                        index: outputs.len() as u32,
+                        output: output.clone(),
+                    });
+                }
+                outputs.push(output);
+                Ok(())
+            })?
+        } else {
+            let settings = animation_settings(spec);
+            let name = animation::file_name(spec.output.format);
+            let path = run.output_dir.join(name);
+            let wrong = |error: EncodeError| task::encode_failure(&error);
+            let mut writer = AnimationWriter::create(&path, settings).map_err(wrong)?;
+            let compressor = writer.compressor();
+            let work = move |frame: PackedFrame| {
+                compressor.compress(frame.bytes).map_err(|error| task::encode_failure(&error))
+            };
+            let at_once = rayon::current_num_threads();
+            let stats = in_order(frames, at_once, work, |frame: CompressedFrame| writer.push(frame).map_err(wrong))?;
+            if stats.is_some() {
+                let (bytes, sha256) = writer.finish().map_err(wrong)?;
+                outputs.push(Output {
+                    name: name.to_owned(),
+                    media_type: image::media_type(spec.output.format).to_owned(),
+                    bytes,
+                    sha256: hex::encode(sha256),
+                });
+            }
+            stats
+        };
+        let Some(stats) = stats else { return Ok(None) };
+        for message in &stats.warnings {
+            let _ = self.replies.send(Reply::Log { task: *key, message: format!("warning: {message}") });
+        }
+        let report = serde_json::json!({
+            "shader": {"load_ms": input.load_ms, "compiled_before": input.compiled_before,
+                       "iterations_max": input.program.iterations_max},
+            "run": stats,
+            "adapter": self.adapter,
+            "encode_ms": start.elapsed().as_millis() as u64,
+            "kiln": env!("CARGO_PKG_VERSION"),
+        });
+        Ok(Some(TaskEnd::Succeeded { outputs, report_json: report.to_string() }))
+    }
+}
+
+/// True at most every `PROGRESS_MS` a task.
+fn progress_is_due(entry: &mut Entry) -> bool {
+    let due = entry.progress_sent.is_none_or(|sent| sent.elapsed() >= Duration::from_millis(PROGRESS_MS));
+    if due {
+        entry.progress_sent = Some(Instant::now());
+    }
+    due
+}
+
+/// Runs `work` on every frame, several at once, and `take` on what it gives, one after the other in the order of the frames. `None` where
+/// the frames ended before their end.
+fn in_order<T: Send + 'static>(
+    frames: &Receiver<FrameMessage>,
+    at_once: usize,
+    work: impl Fn(PackedFrame) -> Result<T, Failure> + Clone + Send + 'static,
+    mut take: impl FnMut(T) -> Result<(), Failure>,
+) -> Result<Option<Box<ShaderStats>>, Failure> {
+    let at_once = at_once.clamp(1, SHADER_ENCODES_MAX);
+    let mut running: VecDeque<Receiver<Result<T, Failure>>> = VecDeque::new();
+    let mut next = |running: &mut VecDeque<Receiver<Result<T, Failure>>>| match running.pop_front() {
+        Some(done) => take(done.recv().unwrap_or_else(|_| Err(internal("an encoder ended early".into(), "encode")))?),
+        None => Ok(()),
+    };
+    loop {
+        let frame = match frames.recv() {
+            Ok(FrameMessage::Frame(frame)) => frame,
+            Ok(FrameMessage::End(stats)) => {
+                while !running.is_empty() {
+                    next(&mut running)?;
+                }
+                return Ok(Some(stats));
+            }
+            Err(_) => return Ok(None),
+        };
+        let (sender, done) = bounded(1);
+        if at_once == 1 {
+            run_one(&work, frame, &sender);
+        } else {
+            let work = work.clone();
+            rayon::spawn(move || run_one(&work, frame, &sender));
+        }
+        running.push_back(done);
+        while running.len() >= at_once || running.front().is_some_and(|done| !done.is_empty()) {
+            next(&mut running)?;
+        }
+    }
+}
+
+fn run_one<T>(
+    work: &impl Fn(PackedFrame) -> Result<T, Failure>,
+    frame: PackedFrame,
+    sender: &Sender<Result<T, Failure>>,
+) {
+    let result = catch_unwind(AssertUnwindSafe(|| work(frame)))
+        .unwrap_or_else(|panic| Err(internal(format!("the encoder failed: {}", panic_text(&*panic)), "encode")));
+    // Nobody waits any more where another frame failed.
+    let _ = sender.send(result);
+}
+
+fn write_frame(spec: &ShaderSpec, pack: PackFormat, folder: &Path, frame: PackedFrame) -> Result<Output, EncodeError> {
+    let still = image::file_name(spec.output.format);
+    let name = match spec.is_sequence() {
+        true => format!("frame-{:04}.{}", frame.number, still.rsplit('.').next().unwrap_or_default()),
+        false => still.to_owned(),
+    };
+    let path: PathBuf = folder.join(&name);
+    let picture = PackedPicture { size: spec.size, deep: pack == PackFormat::Rgb16, bytes: &frame.bytes };
+    let (bytes, sha256) = picture.write(&spec.output, &path)?;
+    let media_type = image::media_type(spec.output.format).to_owned();
+    Ok(Output { name, media_type, bytes, sha256: hex::encode(sha256) })
+}
+
+fn animation_settings(spec: &ShaderSpec) -> AnimationSettings {
+    AnimationSettings {
+        format: spec.output.format,
+        size: spec.size,
+        frame_rate: f64::from(spec.frames.fps) / f64::from(spec.frames.step),
+        alpha: false,
+        quality: spec.output.quality,
+    }
+}
+
+/// What progress is measured by.
+struct Totals {
+    frames: u32,
+    size: [u32; 2],
+}
+
+impl Totals {
+    fn of(input: &ShaderInput) -> Self {
+        Self { frames: input.spec.frames.count(), size: input.spec.size }
+    }
+
+    fn progress(&self, phase: Phase, fraction: f32, frames_done: u32, gpu_seconds: f64) -> Progress {
+        let fraction = fraction.clamp(0.0, 1.0);
+        Progress { phase, fraction, frames_done, frames_total: self.frames, gpu_seconds, ..Progress::default() }
+    }
+}
