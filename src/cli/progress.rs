@@ -31,7 +31,8 @@ impl Display {
     }
 
     pub(super) fn show(&mut self, progress: &Progress) {
-        let Progress { phase, fraction, samples_done, samples_total, .. } = *progress;
+        let Progress { phase, fraction, .. } = *progress;
+        let done = done(progress);
         let word = match phase {
             Phase::Loading => "loading",
             Phase::Rendering => "rendering",
@@ -41,14 +42,14 @@ impl Display {
         match self {
             Self::Bar(bar) => {
                 bar.set_message(word);
-                bar.set_prefix(format!("{samples_done}/{samples_total} samples"));
+                bar.set_prefix(done);
                 bar.set_position((f64::from(fraction) * 1000.0) as u64);
             }
             Self::Lines { last } => {
                 let tenth = (fraction * 10.0) as u32;
                 if *last != Some((phase, tenth)) {
                     *last = Some((phase, tenth));
-                    eprintln!("{word:10} {:3.0} %  {samples_done}/{samples_total} samples", fraction * 100.0);
+                    eprintln!("{word:10} {:3.0} %  {done}", fraction * 100.0);
                 }
             }
             Self::Quiet => {}
@@ -59,5 +60,13 @@ impl Display {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Samples of a scene, or frames of a shader.
+fn done(progress: &Progress) -> String {
+    match progress.samples_total {
+        0 => format!("{}/{} frames", progress.frames_done, progress.frames_total),
+        total => format!("{}/{total} samples", progress.samples_done),
     }
 }

@@ -6,18 +6,21 @@ use crate::image::EncodeError;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-/// Of 1 to 30: every pixel is looked at, or every 30th. 10 is what the algorithm's author uses.
-const SAMPLING: i32 = 10;
+/// Pixels that the network learns from, about: all of a small picture, every tenth of a large one (the author's own choice).
+const LEARNT_PIXELS: u64 = 100_000;
+/// Every pixel is looked at, or at most every tenth.
+const SAMPLING_MAX: u64 = 10;
 /// Hundredths of a second: browsers play shorter frames at a tenth of a second.
 const DELAY_MIN: u64 = 2;
 
 pub(super) fn compress(settings: &AnimationSettings, mut pixels: Vec<u8>) -> gif::Frame<'static> {
     // At most `ANIMATION_PIXELS_MAX`, and the writer refuses sides beyond 16 bits.
     let (width, height) = (settings.size[0] as u16, settings.size[1] as u16);
+    let sampling = (u64::from(width) * u64::from(height) / LEARNT_PIXELS).clamp(1, SAMPLING_MAX) as i32;
     let mut frame = if settings.alpha {
-        gif::Frame::from_rgba_speed(width, height, &mut pixels, SAMPLING)
+        gif::Frame::from_rgba_speed(width, height, &mut pixels, sampling)
     } else {
-        gif::Frame::from_rgb_speed(width, height, &pixels, SAMPLING)
+        gif::Frame::from_rgb_speed(width, height, &pixels, sampling)
     };
     frame.dispose = if settings.alpha { gif::DisposalMethod::Background } else { gif::DisposalMethod::Keep };
     frame.make_lzw_pre_encoded();
