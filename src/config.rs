@@ -54,6 +54,12 @@ pub struct ServeArgs {
     /// Bytes of the checkpoints that finished jobs can be extended from; 0 = any number [default: 4 GiB]
     #[arg(long, env = "KILN_KEEP_CHECKPOINTS_BYTES", value_name = "BYTES")]
     pub keep_checkpoints_bytes: Option<u64>,
+    /// Milliseconds of GPU work between two checkpoints of a task: what a crash may cost [default: 10000]
+    #[arg(long, env = "KILN_CHECKPOINT_MS", value_name = "MS")]
+    pub checkpoint_ms: Option<u64>,
+    /// Tasks that one GPU process ends before a fresh one takes its place [default: 20000]
+    #[arg(long, env = "KILN_RECYCLE_TASKS", value_name = "TASKS")]
+    pub recycle_tasks: Option<u64>,
 }
 
 /// Settings of `kiln serve`, complete.
@@ -75,6 +81,10 @@ pub struct ServeConfig {
     pub webhook_allow_private: bool,
     /// How long and how much is kept.
     pub retention: RetentionConfig,
+    /// Milliseconds of work on the device between two checkpoints of a task.
+    pub checkpoint_ms: u64,
+    /// Tasks that one GPU process ends before a fresh one takes its place.
+    pub recycle_tasks: u64,
 }
 
 /// Which adapter renders.
@@ -178,9 +188,11 @@ struct ConfigFile {
     keep_assets_days: Option<u64>,
     keep_outputs_bytes: Option<u64>,
     keep_checkpoints_bytes: Option<u64>,
+    checkpoint_ms: Option<u64>,
+    recycle_tasks: Option<u64>,
 }
 
-const FILE_KEYS: [&str; 12] = [
+const FILE_KEYS: [&str; 14] = [
     "addr",
     "data",
     "gpu",
@@ -193,6 +205,8 @@ const FILE_KEYS: [&str; 12] = [
     "keep_assets_days",
     "keep_outputs_bytes",
     "keep_checkpoints_bytes",
+    "checkpoint_ms",
+    "recycle_tasks",
 ];
 
 /// `gpu = 1` and `gpu = "auto"` both read well.
@@ -250,7 +264,14 @@ impl ServeArgs {
                 kept.checkpoints_bytes_max,
             ),
         };
+        let counted = |name, flag: Option<u64>, file: Option<u64>, default: u64, max: u64| {
+            let found = flag.or(file).unwrap_or(default);
+            if (1..=max).contains(&found) { Ok(found) } else { Err(ConfigError::OutOfRange { name, found, max }) }
+        };
+        let (milliseconds, tasks) = (crate::limits::CHECKPOINT_MS, crate::limits::GPU_PROCESS_RECYCLE_TASKS);
         Ok(ServeConfig {
+            checkpoint_ms: counted("checkpoint_ms", self.checkpoint_ms, file.checkpoint_ms, milliseconds, 3_600_000)?,
+            recycle_tasks: counted("recycle_tasks", self.recycle_tasks, file.recycle_tasks, tasks, u64::MAX)?,
             addr: self.addr.or(file.addr).unwrap_or_else(|| ADDR_DEFAULT.to_owned()),
             data,
             gpu: self.gpu.or(gpu_in_file).unwrap_or_default(),

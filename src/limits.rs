@@ -437,3 +437,13 @@ pub const EXTENDABLE_GPU_SECONDS_MIN: f64 = 2.0;
 pub const SCENES_RESIDENT_PERCENT: u64 = 10;
 /// Scenes and environments that are kept loaded.
 pub const SCENES_RESIDENT_MAX: usize = 64;
+/// Tasks that one GPU process ends before a fresh one takes its place, where the settings do not say.
+pub const GPU_PROCESS_RECYCLE_TASKS: u64 = 20_000;
+/// Percent of the system's memory that the GPU process may take before a fresh one takes its place.
+pub const GPU_PROCESS_RECYCLE_PERCENT: u64 = 60;
+/// Frames of one scene job: each is a task of its own.
+pub const SCENE_FRAMES_MAX: u32 = 3_600;
+/// Number of the last frame of a scene job.
+pub const SCENE_FRAME_NUMBER_MAX: u32 = 1_000_000;
+/// Frames a second of a scene job.
+pub const SCENE_FRAMES_PER_SECOND_MAX: f32 = 240.0;

@@ -281,7 +281,9 @@ fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
             Reply::Ended { result, .. } => break result,
             Reply::Log { message, .. } => eprintln!("{message}"),
             Reply::Fatal { message } => return Err(Stop::Error(anyhow::anyhow!(message))),
-            Reply::Ready(_)
+            Reply::Ready { .. }
+            | Reply::Recycle { .. }
+            | Reply::Leaving
             | Reply::Heartbeat { .. }
             | Reply::DeviceFree { .. }
             | Reply::Output { .. }

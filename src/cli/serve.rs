@@ -111,7 +111,14 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     state.hosts.allowed = config.allowed_hosts.clone().into();
     state.webhooks = WebhookConfig { allow_private: config.webhook_allow_private, ..WebhookConfig::default() };
     let background = spawn_background(&state, &config, &shutdown);
-    let context = Context { store, blobs, hub, worker: worker_name() };
+    let context = Context {
+        store,
+        blobs,
+        hub,
+        worker: worker_name(),
+        checkpoint_ms: config.checkpoint_ms,
+        recycle_tasks: config.recycle_tasks,
+    };
     let gpu = spawn_gpu(&config.gpu, Arc::new(context), &shutdown);
     announce(&listener, &config)?;
     http::serve_on(listener, state, shutdown.clone()).await;

@@ -4,12 +4,13 @@
 //! now. What it leaves behind is named by a row of the store, or removed.
 
 use super::Context;
+use super::checkpoints::Checkpoints;
 use super::hub::{PreviewRequest, RunningJob};
 use super::lease::Lease;
 use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
-use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobState, Output};
+use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, TaskKind};
 use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, LEASE_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
 use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput, OutputRecorded};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,12 @@ pub enum Message {
     DeviceFree,
     /// A file is written while the task goes on. Where it is not told, the end tells it.
     Output(u32, Output),
+    /// A checkpoint is written.
+    Checkpoint(PathBuf),
+    /// More urgent work took the device; it goes on by itself.
+    Preempted,
+    /// Leave the GPU process, with a checkpoint; another attempt goes on.
+    PutAside,
     /// A line for the user.
     Log(String),
     /// A preview is complete.
@@ -58,6 +65,7 @@ pub struct Attempt {
     lease: Lease,
     folder: PathBuf,
     previews: Previews,
+    checkpoints: Checkpoints,
     log_lines: u32,
     /// Outputs that are stored already.
     early: Vec<NewOutput>,
@@ -93,8 +101,9 @@ impl Attempt {
         let live = context.hub.begin(claim.job, claim.fence, claim.spec.progress_at_start());
         let lease = Lease::keep(Arc::clone(&context), claim.clone());
         let folder = context.blobs.spool_dir().join(format!("attempt-{}-{}", claim.job, claim.fence));
+        let checkpoints = Checkpoints::of(&claim);
         let (previews, log_lines, early) = (Previews::default(), 0, Vec::new());
-        Self { context, claim, key, inbox, shutdown, live, lease, folder, previews, log_lines, early }
+        Self { context, claim, key, inbox, shutdown, live, lease, folder, previews, checkpoints, log_lines, early }
     }
 
     /// Runs it to its end.
@@ -133,6 +142,7 @@ impl Attempt {
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(Message::Start(commands)) => return Some(commands),
+                    Some(Message::PutAside) => return None,
                     Some(_) => {}
                     None => return None,
                 },
@@ -167,8 +177,31 @@ impl Attempt {
         Ok(RunTask {
             client: self.claim.client.clone(),
             priority: self.claim.priority,
+            plan: self.claim.plan(),
+            frames: self.frames().await?,
+            checkpoint: self.checkpoints.file(&self.context.blobs, &self.claim).await,
+            checkpoint_ms: self.context.checkpoint_ms,
             ..RunTask::still(self.key, spec_json, assets, output_dir)
         })
+    }
+
+    /// The frames that an assembling task puts together.
+    async fn frames(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut paths = Vec::new();
+        let JobSpec::Scene(spec) = &self.claim.spec else { return Ok(paths) };
+        if self.claim.kind != TaskKind::Assemble {
+            return Ok(paths);
+        }
+        for frame in self.claim.first_frame..=self.claim.last_frame {
+            let name = spec.frame_name(frame);
+            let found = self.context.store.output_blob(self.key.job, &name).await.map_err(|error| {
+                tracing::warn!(job.id = %self.key.job, %error, "the frames of a job could not be found");
+                internal("the store did not answer".to_owned(), "load")
+            })?;
+            let path = found.and_then(|(_, blob)| self.context.blobs.local_path(&blob));
+            paths.push(path.ok_or_else(|| internal(format!("the frame {name} is not there"), "load"))?);
+        }
+        Ok(paths)
     }
 
     async fn asset_path(&self, pointer: &str, asset: &AssetRef) -> Result<PathBuf, Failure> {
@@ -196,6 +229,7 @@ impl Attempt {
     /// From the start in the GPU process to its last word on it.
     async fn follow(&mut self, commands: &mpsc::Sender<Command>) -> End {
         let mut stopping = false;
+        let mut leaving = false;
         let mut device_done = false;
         loop {
             tokio::select! {
@@ -204,6 +238,13 @@ impl Attempt {
                     Some(Message::Died { message, blamed }) => return self.on_died(message, blamed, stopping),
                     Some(Message::DeviceFree) => device_done = true,
                     Some(Message::Output(index, output)) => self.store_early(index, output).await,
+                    Some(Message::Checkpoint(path)) => self.record(&path).await,
+                    Some(Message::Preempted) => self.note_preempted().await,
+                    Some(Message::PutAside) if device_done || stopping || leaving => {}
+                    Some(Message::PutAside) => {
+                        leaving = true;
+                        let _ = commands.try_send(Command::PutAside(self.key));
+                    }
                     Some(Message::Log(message)) => self.log(message).await,
                     Some(Message::Preview { path, samples }) => self.previews.answer(&path, samples).await,
                     Some(Message::Start(_)) => {}
@@ -215,12 +256,15 @@ impl Attempt {
                     self.previews.ask(request, self.key, &self.folder, commands);
                     continue;
                 }
-                // What is being encoded is worth waiting for; what is not goes back to the queue at once.
-                () = self.shutdown.cancelled(), if !device_done && !stopping => {
+                // What is being encoded is worth waiting for; what is not leaves its state, and goes back to the queue.
+                () = self.shutdown.cancelled(), if !device_done && !stopping && !leaving => {
+                    leaving = true;
+                    let _ = commands.try_send(Command::PutAside(self.key));
+                }
+                () = past(&self.shutdown), if device_done || stopping || leaving => {
                     let _ = commands.try_send(Command::Cancel(self.key));
                     return End::Commit(AttemptEnd::Released);
                 }
-                () = past(&self.shutdown), if device_done || stopping => return End::Commit(AttemptEnd::Released),
             }
             if stopping && commands.try_send(Command::Cancel(self.key)).is_err() {
                 tracing::debug!(job.id = %self.key.job, "the GPU process takes no commands; its death will end the task");
@@ -262,6 +306,21 @@ impl Attempt {
             }))
         } else {
             End::Commit(AttemptEnd::Released)
+        }
+    }
+
+    async fn record(&mut self, path: &Path) {
+        let Context { store, blobs, .. } = &*self.context;
+        let folder = self.folder.join("outputs");
+        self.checkpoints.record(&self.claim, path, &folder, store.as_ref(), blobs).await;
+    }
+
+    async fn note_preempted(&mut self) {
+        self.log_lines += 1;
+        if self.log_lines <= ATTEMPT_LOG_LINES_MAX
+            && let Err(error) = self.context.store.preempted(&self.claim).await
+        {
+            tracing::warn!(job.id = %self.key.job, %error, "it could not be stored that a job was preempted");
         }
     }
 
@@ -395,6 +454,10 @@ impl Attempt {
         loop {
             match self.context.store.commit(&self.claim, end.clone()).await {
                 Ok(Committed::Done(job)) => {
+                    let over = matches!(job.state, JobState::Failed | JobState::Cancelled | JobState::Expired);
+                    if over && !matches!(end, AttemptEnd::Succeeded { .. }) {
+                        self.checkpoints.forget(&self.context.blobs).await;
+                    }
                     tracing::info!(job.id = %job.id, attempt = self.claim.attempt, end = what, state = job.state.as_str(), "an attempt ended");
                     return Some(job);
                 }

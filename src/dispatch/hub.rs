@@ -20,6 +20,10 @@ pub struct GpuStatus {
     pub ready: bool,
     /// Its adapter, once known.
     pub adapter: Option<AdapterReport>,
+    /// Seconds that the canary render of the living process took. Set exactly while the process is up: none is up without one.
+    pub canary_seconds: Option<f64>,
+    /// Processes that were replaced by fresh ones since the server's start; no deaths.
+    pub replaced: u64,
     /// Deaths since the server's start.
     pub deaths: u64,
     /// Why it is not up, if it is not.

@@ -11,6 +11,7 @@
 //! the task that does it again is quarantined.
 
 pub mod attempt;
+mod checkpoints;
 pub mod deadlines;
 pub mod estimate;
 pub mod hub;
@@ -19,11 +20,11 @@ pub mod recovery;
 pub mod retention;
 pub mod webhook;
 
-pub use recovery::recover;
+pub use recovery::{recover, recover_blobs};
 
 use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, Reply, TaskKey};
-use crate::gpu_process::supervisor::{self, GpuEvent};
+use crate::gpu_process::supervisor::{self, DeathCause, GpuEvent};
 use crate::job::{Claim, Priority, Progress};
 use crate::limits::*;
 use crate::store::{ClaimWant, JobStore};
@@ -46,6 +47,10 @@ pub struct Context {
     pub hub: Arc<Hub>,
     /// This worker's name in leases.
     pub worker: String,
+    /// Milliseconds of work on the device between two checkpoints of a task.
+    pub checkpoint_ms: u64,
+    /// Tasks that one GPU process ends before a fresh one takes its place.
+    pub recycle_tasks: u64,
 }
 
 /// Claims and runs tasks on one GPU until `shutdown`; then puts back what runs, and returns.
@@ -84,6 +89,12 @@ struct Dispatcher {
     /// Where the living GPU process takes its commands.
     commands: Option<mpsc::Sender<Command>>,
     rescued: Instant,
+    /// Assets that the living GPU process has loaded already.
+    resident: Vec<String>,
+    /// Tasks that the living GPU process has ended.
+    ended: u64,
+    /// It is to be replaced: nothing more is claimed, and what it holds leaves.
+    recycling: bool,
 }
 
 /// An attempt, as the dispatcher sees it.
@@ -103,7 +114,17 @@ struct Held {
 impl Dispatcher {
     fn new(context: Arc<Context>, shutdown: CancellationToken) -> Self {
         let (attempts, held) = (JoinSet::new(), HashMap::new());
-        Self { context, shutdown, attempts, held, commands: None, rescued: Instant::now() }
+        Self {
+            context,
+            shutdown,
+            attempts,
+            held,
+            commands: None,
+            rescued: Instant::now(),
+            resident: Vec::new(),
+            ended: 0,
+            recycling: false,
+        }
     }
 
     /// What may be claimed now; `None`: nothing.
@@ -112,6 +133,7 @@ impl Dispatcher {
     /// an interactive task does not wait because two batch tasks are here already.
     fn wanted(&self) -> Option<ClaimWant> {
         if self.commands.is_none()
+            || self.recycling
             || self.held.len() >= GPU_PROCESS_TASKS_MAX
             || self.held.values().any(|held| held.alone)
         {
@@ -127,7 +149,7 @@ impl Dispatcher {
             () if !full_for(Priority::Interactive) => Some(Priority::Normal),
             () => return None,
         };
-        Some(ClaimWant { better_than, resident: Vec::new() })
+        Some(ClaimWant { better_than, resident: self.resident.clone() })
     }
 
     async fn claim_while_free(&mut self) {
@@ -188,17 +210,23 @@ impl Dispatcher {
     fn on_gpu_event(&mut self, event: GpuEvent) {
         let hub = &self.context.hub;
         match event {
-            GpuEvent::Up { adapter, commands } => {
+            GpuEvent::Up { adapter, canary_seconds, commands } => {
                 let mut status = hub.gpu();
                 (status.ready, status.adapter, status.problem) = (true, Some(adapter), None);
+                status.canary_seconds = Some(canary_seconds);
                 hub.set_gpu(status);
                 self.commands = Some(commands);
+                (self.resident, self.ended, self.recycling) = (Vec::new(), 0, false);
                 self.start_what_may();
             }
             GpuEvent::Down { cause, restart_ms } => {
                 let mut status = hub.gpu();
                 status.ready = false;
-                status.deaths += 1;
+                status.canary_seconds = None;
+                match cause {
+                    DeathCause::Replaced => status.replaced += 1,
+                    _ => status.deaths += 1,
+                }
                 status.problem = Some(format!("{cause}; it is started again in {} s", restart_ms.div_ceil(1000)));
                 hub.set_gpu(status);
                 self.commands = None;
@@ -215,6 +243,16 @@ impl Dispatcher {
 
     fn on_reply(&mut self, reply: Reply) {
         let (task, message) = match reply {
+            Reply::Checkpoint { task, path } => (task, Message::Checkpoint(path)),
+            Reply::Preempted { task } => (task, Message::Preempted),
+            Reply::Resident { assets } => {
+                self.resident = assets;
+                return;
+            }
+            Reply::Recycle { why } => {
+                self.recycle(&why);
+                return;
+            }
             Reply::Progress { task, progress } => {
                 // A stale attempt's progress is nobody's business.
                 if self.held.contains_key(&task) {
@@ -227,15 +265,11 @@ impl Dispatcher {
             Reply::Log { task, message } => (task, Message::Log(message)),
             Reply::Preview { task, path, samples } => (task, Message::Preview { path, samples }),
             Reply::Ended { task, result } => (task, Message::Ended(result)),
-            Reply::Ready(_)
-            | Reply::Fatal { .. }
-            | Reply::Heartbeat { .. }
-            | Reply::Checkpoint { .. }
-            | Reply::Preempted { .. }
-            | Reply::Resident { .. } => return,
+            Reply::Ready { .. } | Reply::Fatal { .. } | Reply::Heartbeat { .. } | Reply::Leaving => return,
         };
         let Some(held) = self.held.get_mut(&task) else { return };
-        let courtesy = matches!(message, Message::Output(..) | Message::Log(_) | Message::Preview { .. });
+        let courtesy =
+            matches!(message, Message::Output(..) | Message::Log(_) | Message::Preview { .. } | Message::Preempted);
         if matches!(message, Message::DeviceFree | Message::Ended(_)) {
             held.ahead = false;
         }
@@ -259,7 +293,36 @@ impl Dispatcher {
                 let _ = commands.try_send(Command::Cancel(key));
             }
         }
+        self.ended += 1;
+        if self.ended >= self.context.recycle_tasks {
+            self.recycle(&format!("it has ended {} tasks", self.ended));
+        }
         self.start_what_may();
+        self.replace_if_empty();
+    }
+
+    /// Begins to replace the GPU process by a fresh one, without anybody losing anything: what runs leaves its state and goes back to the
+    /// queue, and what is being encoded is waited for.
+    fn recycle(&mut self, why: &str) {
+        if self.recycling || self.commands.is_none() {
+            return;
+        }
+        tracing::info!(why, ended = self.ended, "the GPU process is replaced by a fresh one");
+        self.recycling = true;
+        for held in self.held.values() {
+            let _ = held.messages.try_send(Message::PutAside);
+        }
+        self.replace_if_empty();
+    }
+
+    /// Ends the GPU process that is to be replaced, once it holds nothing; its supervisor starts the next one.
+    fn replace_if_empty(&mut self) {
+        if self.recycling
+            && self.held.is_empty()
+            && let Some(commands) = self.commands.take()
+        {
+            let _ = commands.try_send(Command::Shutdown);
+        }
     }
 
     /// Lets the attempts end, which they do by themselves once `shutdown` is cancelled, and routes to them what they wait for.

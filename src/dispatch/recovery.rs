@@ -29,15 +29,24 @@ pub enum RecoverError {
 /// See the module's text. Nothing else may use the store or the blobs yet.
 pub async fn recover(store: &dyn JobStore, blobs: &BlobStore) -> Result<Recovered, RecoverError> {
     let jobs = store.rescue(true).await?.len();
-    let named: HashSet<String> = store.blob_keys().await?.into_iter().collect();
-    let mut orphan_blobs = 0;
-    for prefix in ["outputs", "assets"] {
-        // Of any age: nothing is being written yet whose row is still to come.
-        orphan_blobs += blobs.delete_unreferenced(prefix, &named, Duration::ZERO).await?.len();
-    }
+    let orphan_blobs = recover_blobs(store, blobs).await?;
     let recovered = Recovered { jobs, orphan_blobs };
     if recovered.jobs + recovered.orphan_blobs > 0 {
         tracing::info!(jobs, recovered.orphan_blobs, "recovered from the last run");
     }
     Ok(recovered)
+}
+
+/// Removes blobs that no row names, of any age; says how many there were. Nothing else may write blobs meanwhile.
+///
+/// # Errors
+/// Those of the store and of the blobs.
+pub async fn recover_blobs(store: &dyn JobStore, blobs: &BlobStore) -> Result<usize, RecoverError> {
+    let named: HashSet<String> = store.blob_keys().await?.into_iter().collect();
+    let mut orphan_blobs = 0;
+    for prefix in ["outputs", "assets", "checkpoints"] {
+        // Of any age: nothing is being written yet whose row is still to come.
+        orphan_blobs += blobs.delete_unreferenced(prefix, &named, Duration::ZERO).await?.len();
+    }
+    Ok(orphan_blobs)
 }

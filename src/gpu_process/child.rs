@@ -10,8 +10,8 @@
 use super::frame::{self, FrameError};
 use super::pipeline::Pipeline;
 use super::protocol::{Command, Reply, TaskEnd};
-use crate::device::{AdapterSelector, DeviceHandle, DeviceThread};
-use crate::limits::{HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX};
+use crate::device::{AdapterSelector, DeviceHandle, DeviceThread, system_memory_bytes};
+use crate::limits::{GPU_PROCESS_RECYCLE_PERCENT, HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -39,10 +39,11 @@ pub fn run(selector: &AdapterSelector) -> ! {
 
 fn serve(device: DeviceHandle, commands: &Receiver<Command>, replies: Sender<Reply>) -> ! {
     let pipeline = Pipeline::start(device.clone(), replies.clone());
-    if let Err(message) = super::canary::run(&device) {
-        fatal(&replies, message);
-    }
-    let _ = replies.send(Reply::Ready(device.report().clone()));
+    let canary_seconds = match super::canary::run(&device) {
+        Ok(seconds) => seconds,
+        Err(message) => fatal(&replies, message),
+    };
+    let _ = replies.send(Reply::Ready { adapter: device.report().clone(), canary_seconds });
     thread("heartbeat", {
         let (pipeline, replies) = (pipeline.clone(), replies.clone());
         move || send_heartbeats(&pipeline, &device, &replies)
@@ -56,20 +57,31 @@ fn serve(device: DeviceHandle, commands: &Receiver<Command>, replies: Sender<Rep
             Command::Shutdown => break,
         }
     }
+    // The writer ends the process once this is out; or else the parent, or this.
+    let _ = replies.send_timeout(Reply::Leaving, Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(2));
     end_now()
 }
 
 fn send_heartbeats(pipeline: &Pipeline, device: &DeviceHandle, replies: &Sender<Reply>) {
+    let bytes_max = system_memory_bytes().map(|bytes| bytes / 100 * GPU_PROCESS_RECYCLE_PERCENT);
+    let mut recycle_said = false;
     loop {
         std::thread::sleep(Duration::from_millis(HEARTBEAT_MS));
         if let Some(message) = pipeline.end_overdue(Duration::from_millis(LOAD_MS_MAX)) {
             fatal(replies, message);
         }
+        let process_bytes = process_bytes();
+        if !recycle_said && bytes_max.is_some_and(|most| process_bytes > most) {
+            recycle_said = true;
+            let why = format!("it takes {} MiB of memory", process_bytes >> 20);
+            let _ = replies.try_send(Reply::Recycle { why });
+        }
         let heartbeat = Reply::Heartbeat {
             device_silent_ms: device.silent_ms(),
             gpu_seconds: device.gpu_seconds(),
             gpu_bytes: device.gpu_bytes(),
-            process_bytes: process_bytes(),
+            process_bytes,
         };
         if replies.send(heartbeat).is_err() {
             return;
@@ -106,7 +118,7 @@ fn read_commands(mut stdin: impl Read, commands: &Sender<Command>, replies: &Sen
 
 fn write_replies(mut pipe: impl Write, replies: &Receiver<Reply>) {
     for reply in replies {
-        let last = matches!(reply, Reply::Fatal { .. });
+        let last = matches!(reply, Reply::Fatal { .. } | Reply::Leaving);
         let written = match (frame::write(&mut pipe, &reply), &reply) {
             // Nothing of it is on the pipe yet. Only texts of the user's own file can make an end that long.
             (Err(FrameError::TooLong { bytes, .. }), Reply::Ended { task, .. }) => {

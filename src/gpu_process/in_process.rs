@@ -20,7 +20,7 @@ pub fn run(selector: &AdapterSelector, events: &mpsc::Sender<GpuEvent>) {
 
 fn serve(selector: &AdapterSelector, events: &mpsc::Sender<GpuEvent>) -> Result<(), String> {
     let (device_thread, device) = DeviceThread::spawn(selector).map_err(|error| error.to_string())?;
-    canary::run(&device)?;
+    let canary_seconds = canary::run(&device)?;
     let (replies, answered) = crossbeam_channel::bounded(PIPE_FRAMES_QUEUED_MAX);
     let adapter = device.report().clone();
     let pipeline = Pipeline::start(device, replies);
@@ -36,7 +36,7 @@ fn serve(selector: &AdapterSelector, events: &mpsc::Sender<GpuEvent>) -> Result<
             }
         }
     });
-    if events.blocking_send(GpuEvent::Up { adapter, commands }).is_err() {
+    if events.blocking_send(GpuEvent::Up { adapter, canary_seconds, commands }).is_err() {
         return Ok(());
     }
     for reply in answered {

@@ -465,7 +465,8 @@ impl Shared {
             else {
                 continue;
             };
-            let progress = loaded.progress(Phase::Encoding, 1.0, film.samples, stats.gpu_seconds);
+            let progress =
+                loaded.progress(Phase::Encoding, 1.0, film.samples, stats.gpu_seconds - stats.inherited_seconds);
             let _ = self.replies.try_send(Reply::Progress { task: key, progress });
             let result = if cancel.load(Ordering::Acquire) {
                 TaskEnd::Cancelled

@@ -83,8 +83,18 @@ impl RunTask {
 /// GPU process → front end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Reply {
-    /// The device is open. First message after start.
-    Ready(AdapterReport),
+    /// The device is open and has rendered the canary right. First message after start.
+    Ready {
+        /// What it is.
+        adapter: AdapterReport,
+        /// Seconds that the canary took, the compilation of its kernels included.
+        canary_seconds: f64,
+    },
+    /// The process has grown too large and wants to be replaced by a fresh one. Once.
+    Recycle {
+        /// A sentence for the operator.
+        why: String,
+    },
     /// The process cannot work at all (no adapter, say). Last message before exit.
     Fatal {
         /// A sentence for the operator.
@@ -155,6 +165,8 @@ pub enum Reply {
         /// Asset references, the most recently used first.
         assets: Vec<String>,
     },
+    /// Answer to `Command::Shutdown`. Last message before exit.
+    Leaving,
     /// The last message about a task.
     Ended {
         /// Which.

@@ -42,6 +42,8 @@ pub enum GpuEvent {
     Up {
         /// What it renders on.
         adapter: AdapterReport,
+        /// Seconds that the canary render took.
+        canary_seconds: f64,
         /// Where its commands go. Sending fails once it is dead, which [`GpuEvent::Down`] will say too.
         commands: mpsc::Sender<Command>,
     },
@@ -80,6 +82,9 @@ pub enum DeathCause {
     /// It sent something that is not of the protocol; it was killed.
     #[error("the GPU process sent garbage and was killed: {0}")]
     Garbage(FrameError),
+    /// It was told to end while it held nothing, so that a fresh one takes its place.
+    #[error("the GPU process is replaced by a fresh one")]
+    Replaced,
     /// The server shuts down.
     #[error("the server shuts down")]
     Shutdown,
@@ -91,7 +96,7 @@ impl DeathCause {
     pub fn blames_tasks(&self) -> bool {
         match self {
             Self::Exited(_) | Self::Silent(_) | Self::DeviceHung(_) | Self::Garbage(_) => true,
-            Self::NotStarted(_) | Self::NotReady(_) | Self::GaveUp(_) | Self::Shutdown => false,
+            Self::NotStarted(_) | Self::NotReady(_) | Self::GaveUp(_) | Self::Replaced | Self::Shutdown => false,
         }
     }
 }
@@ -107,6 +112,13 @@ pub async fn supervise(config: SupervisorConfig, events: mpsc::Sender<GpuEvent>,
         if matches!(cause, DeathCause::Shutdown) {
             let _ = events.send(GpuEvent::Down { cause, restart_ms: 0 }).await;
             return;
+        }
+        if matches!(cause, DeathCause::Replaced) {
+            tracing::info!(lived_ms = lived.as_millis() as u64, "the GPU process ended to be replaced");
+            if events.send(GpuEvent::Down { cause, restart_ms: 0 }).await.is_err() {
+                return;
+            }
+            continue;
         }
         deaths_in_a_row = if lived >= Duration::from_millis(RESTART_HEALTHY_MS) { 1 } else { deaths_in_a_row + 1 };
         let restart_ms = backoff_ms(deaths_in_a_row);
@@ -206,14 +218,15 @@ async fn watch(
     };
     let ready_at = Instant::now();
     let (cause, lived) = match ready {
-        Ok(adapter) => {
+        Ok((adapter, canary_seconds)) => {
             tracing::info!(
                 adapter = adapter.name,
                 driver = adapter.driver,
                 software = adapter.software,
+                canary_seconds,
                 "the GPU process is ready"
             );
-            let up = GpuEvent::Up { adapter, commands: commands.clone() };
+            let up = GpuEvent::Up { adapter, canary_seconds, commands: commands.clone() };
             let cause = if events.send(up).await.is_err() {
                 DeathCause::Shutdown
             } else {
@@ -246,9 +259,11 @@ async fn watch(
     (cause, lived)
 }
 
-async fn wait_for_ready(replies: &mut mpsc::Receiver<Result<Reply, FrameError>>) -> Result<AdapterReport, DeathCause> {
+async fn wait_for_ready(
+    replies: &mut mpsc::Receiver<Result<Reply, FrameError>>,
+) -> Result<(AdapterReport, f64), DeathCause> {
     match replies.recv().await {
-        Some(Ok(Reply::Ready(adapter))) => Ok(adapter),
+        Some(Ok(Reply::Ready { adapter, canary_seconds })) => Ok((adapter, canary_seconds)),
         Some(Ok(Reply::Fatal { message })) => Err(DeathCause::GaveUp(message)),
         Some(Ok(other)) => Err(DeathCause::Garbage(FrameError::Malformed {
             bytes: 0,
@@ -296,6 +311,7 @@ async fn forward_replies(
                 }
             }
             Some(Ok(Reply::Fatal { message })) => return DeathCause::GaveUp(message),
+            Some(Ok(Reply::Leaving)) => return DeathCause::Replaced,
             Some(Ok(reply)) => {
                 if events.send(GpuEvent::Reply(reply)).await.is_err() {
                     return DeathCause::Shutdown;

@@ -8,7 +8,7 @@ use super::protocol::{AdapterReport, RunTask, TaskEnd};
 use super::resident::{self, Loaded, LoadedScene, ResidentScenes};
 use crate::device::DeviceError;
 use crate::image::{self, EncodeError, Film};
-use crate::job::spec::{AnimationSpec, AssetRef, CameraSpec, EnvironmentSpec, Format, OutputSpec, SceneFrames};
+use crate::job::spec::{AnimationSpec, AssetRef, CameraSpec, EnvironmentSpec, SceneFrames};
 use crate::job::{Failure, FailureDetail, FailureReason, JobSpec, Progress, SceneSpec};
 use crate::limits::CHECKPOINT_BYTES_MAX;
 use crate::path_trace::{self, PackedScene, PackedSky, RenderSettings, RenderStats};
@@ -167,24 +167,6 @@ fn camera(run: &RunTask, spec: &SceneSpec, scene: &LoadedScene, scenes: &Residen
     }
 }
 
-/// The name and the format of a frame's file.
-fn frame_file(spec: &SceneSpec, frame: u32) -> (String, OutputSpec) {
-    let animation = spec.frames.is_some() && spec.output.format.is_animation();
-    let output = if animation {
-        OutputSpec { format: Format::Png, bit_depth: 8, ..spec.output.clone() }
-    } else {
-        spec.output.clone()
-    };
-    let still = image::file_name(output.format);
-    match &spec.frames {
-        None => (still.to_owned(), output),
-        Some(_) => {
-            let extension = still.rsplit('.').next().unwrap_or_default();
-            (format!("frame-{frame:04}.{extension}"), output)
-        }
-    }
-}
-
 /// Makes files of a finished film, and the report.
 ///
 /// # Errors
@@ -198,7 +180,11 @@ pub fn finish(
 ) -> Result<TaskEnd, Failure> {
     let start = Instant::now();
     let spec = &loaded.spec;
-    let (name, output) = frame_file(spec, loaded.frame);
+    let output = spec.frame_output();
+    let name = match &spec.frames {
+        None => image::file_name(output.format).to_owned(),
+        Some(_) => spec.frame_name(loaded.frame),
+    };
     let path = run.output_dir.join(name);
     let output = image::encode_as(film, &output, spec.tone_map, spec.exposure_ev, spec.background, &path)
         .map_err(|error| encode_failure(&error))?;

@@ -58,7 +58,8 @@ pub async fn workers(State(app): State<AppState>) -> Response {
         .collect();
     json(
         200,
-        &json!({"workers": [{"ready": gpu.ready, "adapter": gpu.adapter, "deaths": gpu.deaths, "problem": gpu.problem,
+        &json!({"workers": [{"ready": gpu.ready, "adapter": gpu.adapter, "deaths": gpu.deaths, "replaced": gpu.replaced,
+            "canary_seconds": gpu.canary_seconds, "problem": gpu.problem,
             "gpu_busy_seconds": app.hub.gpu_busy_seconds(), "jobs": running}]}),
     )
 }

@@ -313,6 +313,13 @@ pub struct Claim {
     pub checkpoint: Option<String>,
 }
 
+impl Claim {
+    /// What the task is.
+    pub fn plan(&self) -> TaskPlan {
+        TaskPlan { first_frame: self.first_frame, last_frame: self.last_frame, kind: self.kind }
+    }
+}
+
 /// When a job is expected to start and end, and what it will take. Times by the store's clock; p50 is as likely early as late, nine
 /// of ten jobs are done by their p90.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

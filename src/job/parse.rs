@@ -9,7 +9,7 @@ use super::parse_shader::read_shader;
 use super::problem::{Problems, SpecError, SpecProblemKind as Kind, child, cut};
 use super::spec::*;
 use super::{Priority, options, validate};
-use crate::limits::JOB_JSON_BYTES_MAX;
+use crate::limits::{JOB_JSON_BYTES_MAX, SCENE_FRAME_NUMBER_MAX, SCENE_FRAMES_MAX};
 use serde_json::{Map, Value};
 
 /// The words of `priority`, best class first.
@@ -46,11 +46,12 @@ const SCENE_FIELDS: &[&str] = &[
     "clamp_indirect",
     "tone_map",
     "exposure_ev",
+    "frames",
     "output",
 ];
 /// Fields that Kiln's job document has by design, but that this version does not act on. They are refused and not
 /// ignored: a client that asks for less noise must not believe that it got it.
-const SCENE_FIELDS_UNSUPPORTED: &[&str] = &["variant", "ground", "noise_target", "time_limit_s", "denoise", "frames"];
+const SCENE_FIELDS_UNSUPPORTED: &[&str] = &["variant", "ground", "noise_target", "time_limit_s", "denoise"];
 const LOOK_AT_FIELDS: &[&str] = &["position", "target", "up", "fov_y_deg", "aperture_radius", "focus_distance"];
 
 /// Files that came with a request beside its document (`multipart/form-data`), already stored as assets.
@@ -247,6 +248,9 @@ fn read_scene(document: &Value, problems: &mut Problems) -> Option<SceneSpec> {
     set(&mut spec.clamp_indirect, fields.number("clamp_indirect", problems));
     set(&mut spec.tone_map, fields.word("tone_map", TONE_MAPS, &["agx", "aces"], problems));
     set(&mut spec.exposure_ev, fields.number("exposure_ev", problems));
+    if let Some((value, at)) = fields.get("frames") {
+        spec.frames = read_frames(value, &at, problems);
+    }
     if let Some((value, at)) = fields.get("output") {
         set(&mut spec.output, read_output(value, &at, problems));
     }
@@ -259,6 +263,25 @@ fn read_animation(value: &Value, at: &str, problems: &mut Problems) -> Option<An
     let fields = Fields::read(value, at, &["clip", "time_s"], &[], expected, problems)?;
     let clip = fields.get("clip").and_then(|(value, at)| read_name_or_index(value, &at, problems));
     Some(AnimationSpec { clip, time_s: fields.number("time_s", problems).unwrap_or(0.0) })
+}
+
+/// Chooses the form by the keys that are there, as [`read_camera`] does.
+fn read_frames(value: &Value, at: &str, problems: &mut Problems) -> Option<SceneFrames> {
+    let expected = "one of {\"turntable\": frames, \"fps\"}, {\"start\", \"end\", \"fps\"}";
+    let count = format!("a whole number of frames from 1 to {SCENE_FRAMES_MAX}");
+    let number = format!("a whole number from 0 to {SCENE_FRAME_NUMBER_MAX}");
+    let fps = SceneFrames::FPS_DEFAULT;
+    if value.get("turntable").is_some_and(|turntable| !turntable.is_null()) {
+        let fields = Fields::read(value, at, &["turntable", "fps"], &[], expected, problems)?;
+        let turntable = fields.whole("turntable", &count, problems)?;
+        let fps = fields.number("fps", problems).unwrap_or(fps);
+        return Some(SceneFrames::Turntable(Turntable { turntable, fps }));
+    }
+    let fields = Fields::read(value, at, &["start", "end", "fps"], &[], expected, problems)?;
+    let start = fields.whole("start", &number, problems).unwrap_or(0);
+    let (end, at) = fields.required("end", "the number of the last frame", problems)?;
+    let end = read_whole(end, &at, &number, problems)?;
+    Some(SceneFrames::Range(FrameRange { start, end, fps: fields.number("fps", problems).unwrap_or(fps) }))
 }
 
 /// Chooses the form of a camera by the keys that are there, so that a slip in one form is not reported as

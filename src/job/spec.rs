@@ -95,6 +95,26 @@ impl SceneSpec {
     }
 }
 
+impl SceneSpec {
+    /// The format of each frame's file: an animation's frames are pictures without loss, which are put together afterwards.
+    pub fn frame_output(&self) -> OutputSpec {
+        if self.frames.is_some() && self.output.format.is_animation() {
+            return OutputSpec { format: Format::Png, bit_depth: 8, ..self.output.clone() };
+        }
+        self.output.clone()
+    }
+
+    /// The name of a frame's file, for jobs with frames: `frame-0012.png`.
+    pub fn frame_name(&self, frame: u32) -> String {
+        let extension = match self.frame_output().format {
+            Format::Jpeg => "jpg",
+            Format::Exr => "exr",
+            Format::Png | Format::Webp | Format::Apng | Format::Gif | Format::Mp4 => "png",
+        };
+        format!("frame-{frame:04}.{extension}")
+    }
+}
+
 impl JobSpec {
     /// `scene` or `shader`: the word in JSON and SQL.
     pub fn kind(&self) -> &'static str {
@@ -273,6 +293,9 @@ pub struct FrameRange {
 }
 
 impl SceneFrames {
+    /// Frames a second, where a job does not say.
+    pub const FPS_DEFAULT: f32 = 24.0;
+
     /// The first and the last frame.
     pub fn range(&self) -> (u32, u32) {
         match self {
@@ -297,7 +320,7 @@ impl SceneFrames {
 }
 
 fn default_fps() -> f32 {
-    24.0
+    SceneFrames::FPS_DEFAULT
 }
 
 /// Names something in a glTF file.

@@ -60,7 +60,10 @@ fn scene(spec: &SceneSpec, problems: &mut Problems) {
     );
     let exposure_expected = format!("stops from -{EXPOSURE_EV_MAX} to {EXPOSURE_EV_MAX}");
     in_range(spec.exposure_ev, -EXPOSURE_EV_MAX, EXPOSURE_EV_MAX, "/exposure_ev", &exposure_expected, problems);
-    output(&spec.output, spec.background, problems);
+    if let Some(frames) = &spec.frames {
+        scene_frames(frames, problems);
+    }
+    output(spec, problems);
 }
 
 pub(super) fn asset(AssetRef(text): &AssetRef, at: &str, problems: &mut Problems) {
@@ -150,13 +153,45 @@ fn environment(environment: &EnvironmentSpec, problems: &mut Problems) {
     finite(rotation_deg, "/environment/rotation_deg", problems);
 }
 
-fn output(output: &OutputSpec, background: Background, problems: &mut Problems) {
+fn scene_frames(frames: &SceneFrames, problems: &mut Problems) {
+    match frames {
+        SceneFrames::Turntable(spec) if spec.turntable == 0 => {
+            problems.add(Kind::Invalid, "/frames/turntable", "found 0, expected at least one frame");
+        }
+        SceneFrames::Range(spec) if spec.end < spec.start => {
+            let message = format!("found {}, expected at least start, which is {}", spec.end, spec.start);
+            problems.add(Kind::Invalid, "/frames/end", message);
+        }
+        SceneFrames::Range(spec) if spec.end > SCENE_FRAME_NUMBER_MAX => {
+            let message = format!("found {}, expected at most {SCENE_FRAME_NUMBER_MAX}", spec.end);
+            problems.add(Kind::Limit, "/frames/end", message);
+        }
+        SceneFrames::Turntable(_) | SceneFrames::Range(_) => {}
+    }
+    if frames.count() > SCENE_FRAMES_MAX {
+        let message = format!("found {} frames, expected at most {SCENE_FRAMES_MAX}", frames.count());
+        problems.add(Kind::Limit, "/frames", message);
+    }
+    let fps = frames.fps();
+    if !(fps > 0.0 && fps <= SCENE_FRAMES_PER_SECOND_MAX) {
+        let message =
+            format!("found {fps}, expected frames a second above 0 and at most {SCENE_FRAMES_PER_SECOND_MAX}");
+        problems.add(Kind::Invalid, "/frames/fps", message);
+    }
+}
+
+fn output(spec: &SceneSpec, problems: &mut Problems) {
+    let SceneSpec { output, background, .. } = spec;
     output_numbers(output, problems);
-    if output.format.is_animation_only() {
+    if spec.frames.is_some() && output.format == Format::Mp4 && spec.size.iter().any(|&side| side < 16) {
+        let message = "mp4 needs at least 16 pixels on each side; choose a larger size, or another format";
+        problems.add(Kind::Invalid, "/size", message);
+    }
+    if spec.frames.is_none() && output.format.is_animation_only() {
         let message = "the format is an animation, and the job has no frames; choose png, jpeg, webp or exr";
         problems.add(Kind::Invalid, "/output/format", message);
     }
-    if background == Background::Transparent && output.format == Format::Jpeg {
+    if *background == Background::Transparent && output.format == Format::Jpeg {
         let message = "jpeg has no transparency; choose format \"png\", \"webp\" or \"exr\", or another background";
         problems.add(Kind::Invalid, "/background", message);
     }

@@ -36,7 +36,7 @@ pub enum RenderEvent {
         samples_done: u32,
         /// [0, 1].
         fraction: f32,
-        /// Seconds of slices so far.
+        /// Seconds of slices so far, without those before an interruption.
         gpu_seconds: f64,
     },
     /// The film so far. Before the first sample of every pixel it is a mosaic of those that are there, with `samples` 0.
@@ -87,6 +87,8 @@ pub struct RenderStats {
     pub nan_pixels: u32,
     /// Seconds of slices, the upload included; those before an interruption too.
     pub gpu_seconds: f64,
+    /// Of these, seconds before the interruption.
+    pub inherited_seconds: f64,
     /// Of these, seconds of the upload and of compiling kernels.
     pub upload_seconds: f64,
     /// Of these, seconds from the film on the device to the film in memory.
@@ -158,6 +160,8 @@ pub struct Render {
     keep_seconds_min: Option<f64>,
     /// Work since the last state that somebody else has.
     unsaved: Duration,
+    /// Seconds of slices in the checkpoint that the render goes on from.
+    inherited_seconds: f64,
 }
 
 enum Stage {
@@ -246,6 +250,7 @@ impl Render {
             checkpoint: None,
             keep_seconds_min: None,
             unsaved: Duration::ZERO,
+            inherited_seconds: 0.0,
         }
     }
 
@@ -281,6 +286,7 @@ impl Render {
         self.identity = checkpoint::identity(&scene, &sky, &params, gpu.adapter);
         if self.evicted.is_none() {
             self.evicted = self.resumed();
+            self.inherited_seconds = self.evicted.as_ref().map_or(0.0, |state| state.gpu_seconds);
         }
         if let Some(state) = &self.evicted {
             for (sums, film) in state.sums.chunks(resident.film_places as usize).zip(&resident.films) {
@@ -503,6 +509,7 @@ impl Render {
         self.stats.nan_pixels = totals[0].saturating_add(not_finite);
         (self.stats.rays_primary, self.stats.rays_bounced, self.stats.rays_shadow) = (word(1), word(3), word(5));
         self.stats.gpu_seconds += start.elapsed().as_secs_f64();
+        self.stats.inherited_seconds = self.inherited_seconds;
         self.stage = Stage::Ended;
         let stats = self.stats.clone();
         let worth_keeping = self.keep_seconds_min.is_some_and(|seconds| stats.gpu_seconds >= seconds);
@@ -556,7 +563,7 @@ impl SliceWork for Render {
         self.stats.gpu_seconds += start.elapsed().as_secs_f64();
         self.save_if_due(gpu)?;
         let fraction = (self.items_done as f64 / total as f64) as f32;
-        let (samples_done, gpu_seconds) = (self.samples_done(), self.stats.gpu_seconds);
+        let (samples_done, gpu_seconds) = (self.samples_done(), self.stats.gpu_seconds - self.inherited_seconds);
         (self.events)(RenderEvent::Progress { samples_done, fraction, gpu_seconds });
         Ok(SliceOutcome::More)
     }

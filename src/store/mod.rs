@@ -148,6 +148,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn rescue(&self, all: bool) -> Result<Vec<JobId>, StoreError>;
     /// Ends queued jobs whose `start_before` has passed.
     async fn expire_due(&self) -> Result<Vec<JobId>, StoreError>;
+    /// Appends a `Preempted` event, if the claim still holds its task, which goes on.
+    async fn preempted(&self, claim: &Claim) -> Result<(), StoreError>;
     /// Appends a `Log` event.
     async fn log(&self, id: JobId, message: String) -> Result<Event, StoreError>;
 

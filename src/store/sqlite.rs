@@ -199,6 +199,11 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Wait, move |tx| Box::pin(operations::expire_due(tx))).await
     }
 
+    async fn preempted(&self, claim: &Claim) -> Result<(), StoreError> {
+        let claim = claim.clone();
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(attempts::preempted(tx, claim))).await
+    }
+
     async fn log(&self, id: JobId, message: String) -> Result<Event, StoreError> {
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::log(tx, id, message))).await
     }

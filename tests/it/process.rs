@@ -7,6 +7,7 @@ mod command_line;
 mod dispatcher;
 mod frames;
 pub mod harness;
+mod interrupt;
 mod kill;
 mod pipeline;
 mod supervision;

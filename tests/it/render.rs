@@ -1,6 +1,7 @@
 //! Renders of small scenes with known answers, through the device thread.
 
 mod device;
+mod memory;
 mod scenes;
 mod surfaces;
 mod traversal;

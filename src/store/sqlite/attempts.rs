@@ -337,6 +337,13 @@ pub(super) async fn early_output(
     Ok(OutputRecorded::Done { replaced: replaced.unwrap_or_default() })
 }
 
+pub(super) async fn preempted(tx: &mut Tx, claim: Claim) -> Result<(), StoreError> {
+    if let Some(held) = held(tx, &claim).await? {
+        tx.event(held.seq, claim.job, EventKind::Preempted).await?;
+    }
+    Ok(())
+}
+
 /// The task of a claim, if the claim still holds it.
 async fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
     let mut query = sqlx::QueryBuilder::new(SELECT_HELD);

@@ -107,6 +107,8 @@ async fn a_server_without_keys_listens_only_where_nobody_else_comes() {
         webhook_allow_private: false,
         retention: Default::default(),
         upload_bytes_max: 1,
+        checkpoint_ms: 1,
+        recycle_tasks: 1,
     };
     for addr in ["0.0.0.0:0", "[::]:0"] {
         let refused = kiln::http::bind(&config(addr, false)).await.unwrap_err().to_string();

@@ -30,6 +30,10 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with_recycling_after(u64::MAX).await
+    }
+
+    async fn with_recycling_after(recycle_tasks: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = SqliteOptions::default();
         let clock = options.clock.clone();
@@ -38,8 +42,14 @@ impl Stage {
         let hub = Hub::new();
         let (events, gpu) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
-        let context =
-            Context { store: store.clone(), blobs: blobs.clone(), hub: hub.clone(), worker: "this test".into() };
+        let context = Context {
+            store: store.clone(),
+            blobs: blobs.clone(),
+            hub: hub.clone(),
+            worker: "this test".into(),
+            checkpoint_ms: 10_000,
+            recycle_tasks,
+        };
         let dispatcher = tokio::spawn(dispatch::run(Arc::new(context), gpu, shutdown.clone()));
         let commands = Self::up(&events).await;
         Self { folder, store, blobs, hub, clock, events, commands, shutdown, dispatcher }
@@ -47,7 +57,8 @@ impl Stage {
 
     async fn up(events: &mpsc::Sender<GpuEvent>) -> mpsc::Receiver<Command> {
         let (sender, commands) = mpsc::channel(64);
-        events.send(GpuEvent::Up { adapter: AdapterReport::default(), commands: sender }).await.unwrap();
+        let up = GpuEvent::Up { adapter: AdapterReport::default(), canary_seconds: 0.1, commands: sender };
+        events.send(up).await.unwrap();
         commands
     }
 
@@ -388,8 +399,20 @@ async fn a_shutdown_puts_running_tasks_back_and_waits_for_what_is_being_encoded(
     let third = stage.next_run().await;
     assert_eq!(third.task.job, waiting);
     stage.shutdown.cancel();
+    // Both leave, one of them with something in its film.
+    for _ in 0..2 {
+        let Command::PutAside(task) = stage.command().await else { panic!("expected that a task is put aside") };
+        let run = if task == second.task { &second } else { &third };
+        if task == second.task {
+            let path = run.output_dir.join("checkpoint-0");
+            std::fs::write(&path, b"a film so far").unwrap();
+            stage.reply(Reply::Checkpoint { task, path }).await;
+        }
+        stage.end(task, TaskEnd::PutAside).await;
+    }
     stage.wait_for(rendering, JobState::Queued).await;
     stage.wait_for(waiting, JobState::Queued).await;
+    assert_eq!(stage.files("blobs/checkpoints").len(), 1, "the checkpoint was not kept");
     assert_eq!(stage.job(encoding).await.state, JobState::Running);
     stage.end(first.task, write_picture(&first)).await;
     stage.wait_for(encoding, JobState::Succeeded).await;
@@ -419,4 +442,98 @@ async fn recovery_requeues_what_ran_and_removes_blobs_without_rows_only() {
     assert_eq!(stage.job(running).await.state, JobState::Queued);
     let (_, kept) = stage.store.output_blob(done, "image.png").await.unwrap().unwrap();
     assert!(stage.blobs.bytes(&kept).await.unwrap().is_some());
+}
+
+/// Has the GPU process write a checkpoint with these contents.
+async fn write_checkpoint(stage: &Stage, run: &RunTask, name: &str, contents: &str) {
+    let path = run.output_dir.join(name);
+    std::fs::write(&path, contents).unwrap();
+    stage.reply(Reply::Checkpoint { task: run.task, path }).await;
+}
+
+#[tokio::test]
+async fn the_next_attempt_goes_on_from_the_last_checkpoint_and_nothing_is_left_in_the_end() {
+    let mut stage = Stage::new().await;
+    let id = stage.submit().await;
+    let run = stage.next_run().await;
+    assert_eq!(run.checkpoint, None);
+    write_checkpoint(&stage, &run, "checkpoint-0", "first").await;
+    write_checkpoint(&stage, &run, "checkpoint-1", "second").await;
+    wait_for("the second checkpoint alone", async || {
+        let files = stage.files("blobs/checkpoints");
+        let last = files.first().filter(|_| files.len() == 1)?;
+        let contents = std::fs::read(stage.folder.path().join("blobs/checkpoints").join(last)).ok()?;
+        (contents == b"second").then_some(())
+    })
+    .await;
+    stage.die(exited()).await;
+    stage.let_backoffs_pass().await;
+    let run = stage.next_run().await;
+    assert_eq!(std::fs::read(run.checkpoint.as_ref().expect("a checkpoint is there")).unwrap(), b"second");
+    // What is named is no orphan.
+    dispatch::recover_blobs(stage.store.as_ref(), &stage.blobs).await.unwrap();
+    assert_eq!(stage.files("blobs/checkpoints").len(), 1);
+    assert!(matches!(stage.store.cancel(id).await.unwrap(), Some(Cancelled::Requested(_))));
+    stage.hub.cancel(id);
+    assert!(matches!(stage.command().await, Command::Cancel(_)));
+    stage.end(run.task, TaskEnd::Cancelled).await;
+    stage.wait_for(id, JobState::Cancelled).await;
+    wait_for("no checkpoint", async || stage.files("blobs/checkpoints").is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_none_of_the_tasks_files_is_not_taken() {
+    let mut stage = Stage::new().await;
+    stage.submit().await;
+    let run = stage.next_run().await;
+    let secret = stage.folder.path().join("checkpoint-secret");
+    std::fs::write(&secret, b"the server's own").unwrap();
+    stage.reply(Reply::Checkpoint { task: run.task, path: secret.clone() }).await;
+    #[cfg(unix)]
+    {
+        let link = run.output_dir.join("checkpoint-7");
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        stage.reply(Reply::Checkpoint { task: run.task, path: link }).await;
+    }
+    stage.end(run.task, write_picture(&run)).await;
+    stage.wait_for(run.task.job, JobState::Succeeded).await;
+    assert!(secret.is_file(), "the server's own file was taken away");
+    assert!(stage.files("blobs/checkpoints").is_empty(), "{:?}", stage.files("blobs/checkpoints"));
+}
+
+#[tokio::test]
+async fn a_gpu_process_is_replaced_between_tasks_and_costs_none_an_attempt() {
+    let mut stage = Stage::with_recycling_after(1).await;
+    let (first, second) = (stage.submit().await, stage.submit().await);
+    let (run, next) = (stage.next_run().await, stage.next_run().await);
+    stage.end(run.task, write_picture(&run)).await;
+    stage.wait_for(first, JobState::Succeeded).await;
+    // The other one leaves before the process does.
+    assert!(matches!(stage.command().await, Command::PutAside(task) if task == next.task));
+    stage.end(next.task, TaskEnd::PutAside).await;
+    assert!(matches!(stage.command().await, Command::Shutdown));
+    stage.wait_for(second, JobState::Queued).await;
+    stage.die(DeathCause::Replaced).await;
+    let run = stage.next_run().await;
+    stage.end(run.task, write_picture(&run)).await;
+    let job = stage.wait_for(second, JobState::Succeeded).await;
+    assert_eq!(job.attempt, 1, "an attempt was lost");
+    let status = stage.hub.gpu();
+    assert_eq!((status.deaths, status.replaced), (0, 1));
+}
+
+#[tokio::test]
+async fn a_job_whose_device_was_taken_is_told_so_and_runs_on() {
+    let mut stage = Stage::new().await;
+    let id = stage.submit().await;
+    let run = stage.next_run().await;
+    stage.reply(Reply::Preempted { task: run.task }).await;
+    wait_for("the event", async || {
+        let events = stage.store.events(id, 0, 100).await.unwrap();
+        events.iter().any(|event| event.kind == kiln::job::EventKind::Preempted).then_some(())
+    })
+    .await;
+    assert_eq!(stage.job(id).await.state, JobState::Running);
+    stage.end(run.task, write_picture(&run)).await;
+    stage.wait_for(id, JobState::Succeeded).await;
 }

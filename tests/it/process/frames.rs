@@ -45,7 +45,10 @@ fn end() -> impl Strategy<Value = TaskEnd> {
 
 fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
-        ".{0,60}".prop_map(|name| Reply::Ready(AdapterReport { name, software: true, ..AdapterReport::default() })),
+        ".{0,60}".prop_map(|name| Reply::Ready {
+            adapter: AdapterReport { name, software: true, ..AdapterReport::default() },
+            canary_seconds: 0.5,
+        }),
         ".{0,60}".prop_map(|message| Reply::Fatal { message }),
         (any::<u64>(), 0f64..1e9, any::<u64>(), any::<u64>()).prop_map(
             |(device_silent_ms, gpu_seconds, gpu_bytes, process_bytes)| {
@@ -54,6 +57,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         ),
         (task(), "[a-z/]{1,40}").prop_map(|(task, path)| Reply::Checkpoint { task, path: path.into() }),
         task().prop_map(|task| Reply::Preempted { task }),
+        ".{0,60}".prop_map(|why| Reply::Recycle { why }),
+        Just(Reply::Leaving),
         prop::collection::vec("sha256:[0-9a-f]{4}", 0..4).prop_map(|assets| Reply::Resident { assets }),
         (task(), progress()).prop_map(|(task, progress)| Reply::Progress { task, progress }),
         task().prop_map(|task| Reply::DeviceFree { task }),

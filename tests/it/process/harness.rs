@@ -93,9 +93,15 @@ impl Drop for Server {
 impl Server {
     /// Starts one on a free port, and waits until it listens.
     pub fn start(data: &Path, gpu: &str) -> Self {
+        Self::start_with(data, gpu, &[])
+    }
+
+    /// The same with more flags.
+    pub fn start_with(data: &Path, gpu: &str, flags: &[&str]) -> Self {
         let mut child = kiln()
             .args(["serve", "--addr", "127.0.0.1:0", "--gpu", gpu, "--data"])
             .arg(data)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -106,7 +106,7 @@ fn the_child_answers_garbage_with_its_last_words() {
                 );
                 break;
             }
-            Ok(Reply::Ready(_) | Reply::Heartbeat { .. }) => {}
+            Ok(Reply::Ready { .. } | Reply::Heartbeat { .. }) => {}
             other => panic!("found {other:?}, expected last words"),
         }
     }
@@ -122,7 +122,7 @@ fn nothing_but_frames_reaches_the_pipe_and_shutdown_ends_the_child() {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let first = frame::read::<Reply>(&mut stdout).unwrap();
-    assert!(matches!(&first, Reply::Ready(adapter) if !adapter.name.is_empty()), "{first:?}");
+    assert!(matches!(&first, Reply::Ready { adapter, .. } if !adapter.name.is_empty()), "{first:?}");
     let second = frame::read::<Reply>(&mut stdout).unwrap();
     assert!(matches!(second, Reply::Heartbeat { .. }), "{second:?}");
     frame::write(&mut stdin, &Command::Shutdown).unwrap();
