@@ -447,3 +447,7 @@ pub const SCENE_FRAMES_MAX: u32 = 3_600;
 pub const SCENE_FRAME_NUMBER_MAX: u32 = 1_000_000;
 /// Frames a second of a scene job.
 pub const SCENE_FRAMES_PER_SECOND_MAX: f32 = 240.0;
+/// Percent of the system's memory that the GPU process may map for writing, untouched stacks included; an allocation beyond it fails.
+pub const GPU_PROCESS_MEMORY_PERCENT: u64 = 85;
+/// Frames of an animation that are compressed side by side.
+pub const ASSEMBLE_FRAMES_AT_ONCE: usize = 8;

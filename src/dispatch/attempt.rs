@@ -168,6 +168,12 @@ impl Attempt {
         for (pointer, asset) in self.claim.spec.asset_places() {
             assets.push((asset.0.clone(), self.asset_path(&pointer, asset).await?));
         }
+        let parts = self.claim.spec.tasks().iter().filter(|task| task.kind == TaskKind::Frames).count();
+        if parts > 1 {
+            let job = self.context.store.job(self.key.job).await.ok().flatten();
+            self.live
+                .is_part_of(u32::try_from(parts).unwrap_or(u32::MAX), job.map(|job| job.progress).unwrap_or_default());
+        }
         let output_dir = self.output_dir();
         tokio::fs::create_dir_all(&output_dir).await.map_err(|error| {
             internal(format!("the folder for this attempt's outputs could not be made: {}", error.kind()), "load")
@@ -365,7 +371,7 @@ impl Attempt {
         let mut stored = Vec::new();
         // The store keeps the progress of the last heartbeat, which may be seconds old, or never have been. Whether the lease still
         // holds is the commit's own question.
-        let progress = self.context.hub.progress(self.key.job).unwrap_or_default();
+        let progress = self.context.hub.attempt_progress(self.key.job, self.key.fence).unwrap_or_default();
         let last_heartbeat = self.context.store.heartbeat(&self.claim, progress, LEASE_MS);
         let (stored_all, _) = tokio::join!(self.store_outputs(outputs, &mut stored), last_heartbeat);
         let end = match stored_all {
@@ -373,6 +379,9 @@ impl Attempt {
             Err(failure) => AttemptEnd::Failed(failure),
         };
         let succeeded = matches!(end, AttemptEnd::Succeeded { .. });
+        if succeeded {
+            self.live.succeeded();
+        }
         let job = self.commit(end).await;
         if succeeded && job.is_some_and(|job| job.state == JobState::Succeeded) {
             return;

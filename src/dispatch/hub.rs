@@ -42,7 +42,7 @@ pub struct Hub {
 #[derive(Default)]
 struct Inner {
     /// Jobs that this process's dispatcher holds now: at most a handful.
-    running: HashMap<JobId, Running>,
+    running: HashMap<JobId, Vec<Running>>,
     /// Channels that somebody listens to, and a bounded number of forgotten ones (see `sweep`).
     channels: HashMap<JobId, broadcast::Sender<Event>>,
     /// `channels` is swept when it grows past this.
@@ -52,9 +52,15 @@ struct Inner {
     gpu_busy_seconds: f64,
 }
 
+/// An attempt of one task of a job. A job may have several at once.
 struct Running {
     fence: i64,
+    /// Of the task alone.
     progress: Progress,
+    /// Of how many tasks that make frames the job consists.
+    parts: u32,
+    /// What the job had when the attempt began, without what runs; for jobs of several parts.
+    base: Progress,
     /// `seq` of the job's last stored event, which events that are not stored carry.
     seq: i64,
     cancel: CancellationToken,
@@ -66,6 +72,7 @@ pub struct RunningJob {
     hub: Arc<Hub>,
     id: JobId,
     fence: i64,
+    succeeded: bool,
     /// Cancelled by [`Hub::cancel`].
     pub cancel: CancellationToken,
     /// Requests of [`Hub::preview`].
@@ -75,10 +82,32 @@ pub struct RunningJob {
 impl Drop for RunningJob {
     fn drop(&mut self) {
         let mut inner = self.hub.lock();
-        // A newer attempt of the same job may already have taken the place.
-        if inner.running.get(&self.id).is_some_and(|running| running.fence == self.fence) {
+        let Some(attempts) = inner.running.get_mut(&self.id) else { return };
+        let Some(at) = attempts.iter().position(|running| running.fence == self.fence) else { return };
+        let ended = attempts.remove(at);
+        for other in attempts.iter_mut().filter(|_| self.succeeded) {
+            other.base.frames_done = other.base.frames_done.saturating_add(1).min(other.parts);
+            other.base.gpu_seconds += ended.progress.gpu_seconds;
+        }
+        if attempts.is_empty() {
             inner.running.remove(&self.id);
         }
+    }
+}
+
+impl RunningJob {
+    /// The job consists of so many parts, and has got so far without those that run now.
+    pub fn is_part_of(&self, parts: u32, base: Progress) {
+        let mut inner = self.hub.lock();
+        let attempts = inner.running.get_mut(&self.id).into_iter().flatten();
+        if let Some(running) = attempts.into_iter().find(|running| running.fence == self.fence) {
+            (running.parts, running.base) = (parts, base);
+        }
+    }
+
+    /// It ended well, so that its share counts for the rest of the job.
+    pub fn succeeded(&mut self) {
+        self.succeeded = true;
     }
 }
 
@@ -90,12 +119,18 @@ impl Hub {
 
     /// The freshest progress of a running job (fresher than the store's).
     pub fn progress(&self, id: JobId) -> Option<Progress> {
-        self.lock().running.get(&id).map(|running| running.progress)
+        self.lock().running.get(&id).and_then(|attempts| of_job(attempts))
+    }
+
+    /// The freshest progress of one attempt alone.
+    pub fn attempt_progress(&self, id: JobId, fence: i64) -> Option<Progress> {
+        let inner = self.lock();
+        inner.running.get(&id)?.iter().find(|running| running.fence == fence).map(|running| running.progress)
     }
 
     /// The jobs that this process's dispatcher holds, with their freshest progress.
     pub fn running(&self) -> Vec<(JobId, Progress)> {
-        self.lock().running.iter().map(|(id, running)| (*id, running.progress)).collect()
+        self.lock().running.iter().filter_map(|(id, attempts)| Some((*id, of_job(attempts)?))).collect()
     }
 
     /// Jobs whose live events somebody listens to, at most `limit` of them.
@@ -123,9 +158,9 @@ impl Hub {
     pub fn publish(&self, id: JobId, event: Event) {
         let mut inner = self.lock();
         if event.kind.is_stored()
-            && let Some(running) = inner.running.get_mut(&id)
+            && let Some(attempts) = inner.running.get_mut(&id)
         {
-            running.seq = running.seq.max(event.seq);
+            attempts.iter_mut().for_each(|running| running.seq = running.seq.max(event.seq));
         }
         if let Some(channel) = inner.channels.get(&id)
             && channel.send(event).is_err()
@@ -152,7 +187,7 @@ impl Hub {
 
     /// Tells the dispatcher at once that a running job is to be cancelled (the store knows already).
     pub fn cancel(&self, id: JobId) {
-        if let Some(running) = self.lock().running.get(&id) {
+        for running in self.lock().running.get(&id).into_iter().flatten() {
             running.cancel.cancel();
         }
     }
@@ -160,7 +195,13 @@ impl Hub {
     /// A PNG of the film as it is now and its samples per pixel; `None` when the job is not on the device or it is too early.
     /// Takes at most about 2 s.
     pub async fn preview(&self, id: JobId) -> Option<(bytes::Bytes, u32)> {
-        let previews = self.lock().running.get(&id).map(|running| running.previews.clone())?;
+        let previews = {
+            let inner = self.lock();
+            let attempts = inner.running.get(&id)?;
+            // The one that is on the device, and not the one that is loaded behind it.
+            let shown = attempts.iter().find(|running| running.progress.fraction > 0.0).or(attempts.first())?;
+            shown.previews.clone()
+        };
         let (sender, receiver) = oneshot::channel();
         previews.try_send(sender).ok()?;
         tokio::time::timeout(Duration::from_millis(PREVIEW_WAIT_MS), receiver).await.ok()?.ok()
@@ -180,20 +221,24 @@ impl Hub {
     pub fn begin(self: &Arc<Self>, id: JobId, fence: i64, progress: Progress) -> RunningJob {
         let cancel = CancellationToken::new();
         let (sender, previews) = mpsc::channel(HUB_PREVIEWS_QUEUED_MAX);
-        let running = Running { fence, progress, seq: 0, cancel: cancel.clone(), previews: sender };
-        self.lock().running.insert(id, running);
-        RunningJob { hub: Arc::clone(self), id, fence, cancel, previews }
+        let (parts, base, cancelled) = (1, Progress::default(), cancel.clone());
+        let running = Running { fence, progress, parts, base, seq: 0, cancel: cancelled, previews: sender };
+        self.lock().running.entry(id).or_default().push(running);
+        RunningJob { hub: Arc::clone(self), id, fence, succeeded: false, cancel, previews }
     }
 
-    /// Called by the dispatcher when a running job got further: remembers it and tells the live subscribers.
-    pub fn set_progress(&self, id: JobId, progress: Progress) {
+    /// Called by the dispatcher when an attempt got further: remembers it and tells the live subscribers of the job.
+    pub fn set_progress(&self, id: JobId, fence: i64, progress: Progress) {
         let mut inner = self.lock();
-        let Some(running) = inner.running.get_mut(&id) else { return };
+        let Some(attempts) = inner.running.get_mut(&id) else { return };
+        let Some(running) = attempts.iter_mut().find(|running| running.fence == fence) else { return };
         // An attempt's seconds only grow; a step back is the beginning of another frame or attempt.
         let step = progress.gpu_seconds - running.progress.gpu_seconds;
         let worked = if step >= 0.0 { step } else { progress.gpu_seconds };
         running.progress = progress;
-        let event = Event { seq: running.seq, time_ms: now_ms(), kind: EventKind::Progress(progress) };
+        let seq = running.seq;
+        let Some(progress) = of_job(attempts) else { return };
+        let event = Event { seq, time_ms: now_ms(), kind: EventKind::Progress(progress) };
         inner.gpu_busy_seconds += worked;
         if let Some(channel) = inner.channels.get(&id)
             && channel.send(event).is_err()
@@ -217,6 +262,26 @@ impl Inner {
             self.sweep_at = (self.channels.len() * 2).max(64);
         }
     }
+}
+
+/// The progress of a job by its attempts. A job of one part is as far as its newest attempt; a job of several adds up.
+fn of_job(attempts: &[Running]) -> Option<Progress> {
+    let newest = attempts.last()?;
+    if newest.parts <= 1 {
+        return Some(newest.progress);
+    }
+    // The one that is on the device says what is going on.
+    let shown = attempts.iter().find(|running| running.progress.fraction > 0.0).unwrap_or(newest);
+    let frames_done = attempts.iter().map(|running| running.base.frames_done).max().unwrap_or(0).min(newest.parts);
+    let seconds = attempts.iter().map(|running| running.base.gpu_seconds).fold(0.0, f64::max);
+    let fractions: f32 = attempts.iter().map(|running| running.progress.fraction).sum();
+    Some(Progress {
+        fraction: ((frames_done as f32 + fractions) / newest.parts as f32).min(1.0),
+        frames_done,
+        frames_total: newest.parts,
+        gpu_seconds: seconds + attempts.iter().map(|running| running.progress.gpu_seconds).sum::<f64>(),
+        ..shown.progress
+    })
 }
 
 /// Now by this machine's clock: only for events that are not stored.
@@ -252,7 +317,7 @@ mod tests {
         let started = Event { seq: 2, time_ms: 5, kind: EventKind::Started { attempt: 1 } };
         hub.publish(id(1), started.clone());
         let progress = Progress { fraction: 0.5, ..Progress::default() };
-        hub.set_progress(id(1), progress);
+        hub.set_progress(id(1), 7, progress);
         assert_eq!(events.recv().await.unwrap(), started);
         let second = events.recv().await.unwrap();
         assert_eq!((second.seq, second.kind), (2, EventKind::Progress(progress)));
@@ -269,6 +334,28 @@ mod tests {
         drop(old);
         hub.cancel(id(1));
         assert!(new.cancel.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_parts_of_a_job_add_up_and_are_cancelled_together() {
+        let hub = Hub::new();
+        let base = Progress { frames_done: 2, gpu_seconds: 5.0, ..Progress::default() };
+        let mut first = hub.begin(id(1), 1, Progress::default());
+        let second = hub.begin(id(1), 2, Progress::default());
+        for part in [&first, &second] {
+            part.is_part_of(4, base);
+        }
+        hub.set_progress(id(1), 1, Progress { fraction: 0.5, gpu_seconds: 1.0, ..Progress::default() });
+        let progress = hub.progress(id(1)).unwrap();
+        assert_eq!((progress.frames_done, progress.frames_total), (2, 4));
+        assert_eq!((progress.fraction, progress.gpu_seconds), (2.5 / 4.0, 6.0));
+        assert_eq!(hub.attempt_progress(id(1), 2), Some(Progress::default()));
+        first.succeeded();
+        drop(first);
+        let progress = hub.progress(id(1)).unwrap();
+        assert_eq!((progress.frames_done, progress.fraction, progress.gpu_seconds), (3, 0.75, 6.0));
+        hub.cancel(id(1));
+        assert!(second.cancel.is_cancelled());
     }
 
     #[tokio::test]

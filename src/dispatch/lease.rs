@@ -56,7 +56,7 @@ async fn renew_forever(context: Arc<Context>, claim: Claim, state: watch::Sender
         tokio::time::sleep(next).await;
         // The lease counts from before the question was asked: the store may have answered late.
         let asked = Instant::now();
-        let progress = context.hub.progress(claim.job).unwrap_or_default();
+        let progress = context.hub.attempt_progress(claim.job, claim.fence).unwrap_or_default();
         let answer = tokio::time::timeout(renew, context.store.heartbeat(&claim, progress, LEASE_MS)).await;
         next = match answer {
             Ok(Ok(found)) => {

@@ -256,7 +256,7 @@ impl Dispatcher {
             Reply::Progress { task, progress } => {
                 // A stale attempt's progress is nobody's business.
                 if self.held.contains_key(&task) {
-                    self.context.hub.set_progress(task.job, sane(progress));
+                    self.context.hub.set_progress(task.job, task.fence, sane(progress));
                 }
                 return;
             }

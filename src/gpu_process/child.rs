@@ -11,7 +11,9 @@ use super::frame::{self, FrameError};
 use super::pipeline::Pipeline;
 use super::protocol::{Command, Reply, TaskEnd};
 use crate::device::{AdapterSelector, DeviceHandle, DeviceThread, system_memory_bytes};
-use crate::limits::{GPU_PROCESS_RECYCLE_PERCENT, HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX};
+use crate::limits::{
+    GPU_PROCESS_MEMORY_PERCENT, GPU_PROCESS_RECYCLE_PERCENT, HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX,
+};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -22,6 +24,7 @@ pub fn run(selector: &AdapterSelector) -> ! {
     let pipe = take_stdout();
     tracing_subscriber::fmt().json().with_env_filter(crate::cli::log_filter()).with_writer(std::io::stderr).init();
     prefer_to_be_killed();
+    bound_memory();
     // Before the device is opened: a driver that hangs while it opens must not outlive the parent either.
     let (replies, written) = bounded(PIPE_FRAMES_QUEUED_MAX);
     let (received, commands) = bounded(PIPE_FRAMES_QUEUED_MAX);
@@ -182,6 +185,22 @@ fn prefer_to_be_killed() {
     #[cfg(target_os = "linux")]
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
         tracing::debug!(%error, "the score for the out-of-memory killer could not be raised");
+    }
+}
+
+/// Bounds the memory of this process, so that one that grows without end fails an allocation and dies, instead of taking the machine with
+/// it. What is counted is what may be written, touched or not, the stacks of threads included. Best effort, as the drivers' own mappings differ.
+fn bound_memory() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Some(memory) = system_memory_bytes() else { return };
+        let most = memory / 100 * GPU_PROCESS_MEMORY_PERCENT;
+        let Rlimit { maximum, .. } = getrlimit(Resource::Data);
+        let most = maximum.map_or(most, |hard| hard.min(most));
+        if let Err(error) = setrlimit(Resource::Data, Rlimit { current: Some(most), maximum: Some(most) }) {
+            tracing::warn!(%error, "the memory of the GPU process could not be bounded");
+        }
     }
 }
 

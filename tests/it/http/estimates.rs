@@ -111,7 +111,7 @@ async fn a_running_job_is_estimated_by_what_it_did_so_far() {
     let claim = app.claim().await;
     let running = app.hub.begin(claim.job, claim.fence, Default::default());
     let progress = kiln::job::Progress { fraction: 0.5, gpu_seconds: 100.0, ..Default::default() };
-    app.hub.set_progress(claim.job, progress);
+    app.hub.set_progress(claim.job, claim.fence, progress);
     let job = app.get(&format!("/v1/jobs/{id}")).await.expect(200).json();
     let left = seconds_until(&app, &job["estimate"]["end"]["p50"]);
     assert!((40.0..160.0).contains(&left), "half of it took 100 s, and {left} s are said to be left");

@@ -170,6 +170,7 @@ async fn progress_is_thinned_out_and_has_no_id_to_resume_from() {
             let fraction = n as f32 / 200.0;
             app.hub.set_progress(
                 id,
+                claim.fence,
                 Progress { phase: Phase::Rendering, fraction, samples_done: n, ..Progress::default() },
             );
             tokio::time::sleep(Duration::from_millis(5)).await;

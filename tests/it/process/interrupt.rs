@@ -88,7 +88,7 @@ fn a_render_killed_at_twenty_points_ends_with_the_same_bytes_and_does_nothing_tw
         return;
     }
     let stage = Stage::new();
-    let long = json!({"samples": 4000});
+    let long = json!({"samples": 20_000});
     let undisturbed = stage.task(long.clone());
     let (expected, _) = stage.run(&undisturbed).picture(&undisturbed);
 
@@ -114,7 +114,7 @@ fn a_render_killed_at_twenty_points_ends_with_the_same_bytes_and_does_nothing_tw
             TaskEnd::Succeeded { .. } => {
                 let (bytes, report) = ended.picture(&run);
                 assert!(bytes == expected, "after {kills} kills the picture is another one");
-                assert_eq!(report["render"]["rays_primary"], 24 * 24 * 4000, "{report:#}");
+                assert_eq!(report["render"]["rays_primary"], 24 * 24 * 20_000, "{report:#}");
                 break;
             }
             other => panic!("found {other:?}"),
@@ -367,16 +367,19 @@ async fn a_gpu_process_that_is_replaced_again_and_again_loses_nothing() {
     }
     let data = tempfile::tempdir().unwrap();
     let server = Server::start_with(data.path(), "auto", &["--recycle-tasks", "2"]);
-    let mut ids = Vec::new();
-    for tint in 0..7 {
-        ids.push(server.submit(small_scene(tint), MOMENT).await);
+    // Two at a time, so that some are there while a process is replaced.
+    for pair in 0..4 {
+        let ids = [server.submit(small_scene(pair), MOMENT).await, server.submit(small_scene(pair + 100), MOMENT).await];
+        for id in &ids {
+            let job = server.wait_for_state(id, "succeeded").await;
+            assert_eq!(job["attempt"], 1, "{job:#}");
+            server.picture(&job).await;
+        }
     }
-    for id in &ids {
-        let job = server.wait_for_state(id, "succeeded").await;
-        assert_eq!(job["attempt"], 1, "{job:#}");
-        server.picture(&job).await;
-    }
-    let worker = server.get("/v1/workers").await["workers"][0].clone();
-    assert_eq!(worker["deaths"], 0, "{worker:#}");
-    assert!(worker["replaced"].as_u64() >= Some(2), "{worker:#}");
+    wait_for("processes that were replaced", async || {
+        let worker = server.get("/v1/workers").await["workers"][0].clone();
+        assert_eq!(worker["deaths"], 0, "{worker:#}");
+        (worker["replaced"].as_u64() >= Some(2)).then_some(())
+    })
+    .await;
 }

@@ -129,9 +129,11 @@ fn nothing_but_frames_reaches_the_pipe_and_shutdown_ends_the_child() {
     loop {
         match frame::read::<Reply>(&mut stdout) {
             Ok(Reply::Heartbeat { .. }) => {}
-            Err(frame::FrameError::Closed) => break,
-            other => panic!("found {other:?}, expected heartbeats and the end"),
+            Ok(Reply::Leaving) => break,
+            other => panic!("found {other:?}, expected heartbeats and the word that it leaves"),
         }
     }
+    let end = frame::read::<Reply>(&mut stdout);
+    assert!(matches!(end, Err(frame::FrameError::Closed)), "found {end:?} behind the last word");
     child.wait().unwrap();
 }
