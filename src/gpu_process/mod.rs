@@ -7,6 +7,7 @@
 //! The child dies with its parent, however the parent dies: its reader thread ends the process when stdin closes. There is no
 //! `PR_SET_PDEATHSIG` beside it, since that signal is tied to the *thread* that spawned the child, and tokio's threads come and go.
 
+mod assemble;
 pub mod canary;
 pub mod checkpoint;
 pub mod child;

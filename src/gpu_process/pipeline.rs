@@ -11,13 +11,14 @@
 
 mod shader;
 
+use super::assemble::assemble;
 use super::checkpoint::{self, SavedState};
 use super::protocol::{AdapterReport, Reply, RunTask, TaskEnd, TaskKey};
 use super::resident::ResidentScenes;
 use super::task::{self, LoadedTask, RenderInput};
 use crate::device::{DeviceError, DeviceHandle, WorkId, system_memory_bytes};
 use crate::image::{Film, PackedPicture};
-use crate::job::{Failure, FailureReason, JobSpec, Phase, Priority, Progress};
+use crate::job::{Failure, FailureReason, JobSpec, Phase, Priority, Progress, TaskKind};
 use crate::limits::*;
 use crate::path_trace::{Render, RenderEvent, RenderOrder, RenderStats};
 use crate::shader_job::run::{LoadError, ShaderInput};
@@ -82,6 +83,24 @@ enum Stage {
     /// Handed to the device thread.
     Device,
     Encoding,
+}
+
+/// Which tasks a thread takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Takes {
+    /// Those that make frames and are at least of this class.
+    Frames(Priority),
+    /// Those that put frames together.
+    Assembling,
+}
+
+impl Takes {
+    fn fits(self, run: &RunTask) -> bool {
+        match self {
+            Self::Frames(lowest) => run.plan.kind == TaskKind::Frames && run.priority <= lowest,
+            Self::Assembling => run.plan.kind == TaskKind::Assemble,
+        }
+    }
 }
 
 /// What a loader thread makes of a task.
@@ -149,11 +168,15 @@ impl Pipeline {
         });
         for index in 0..LOADER_THREADS {
             let shared = Arc::clone(&shared);
-            spawn(&format!("loader-{index}"), LOADER_STACK_BYTES, move || shared.load_forever(Priority::Batch));
+            spawn(&format!("loader-{index}"), LOADER_STACK_BYTES, move || {
+                shared.load_forever(Takes::Frames(Priority::Batch))
+            });
         }
         // One more, which large scenes of lower classes never keep busy.
         let urgent = Arc::clone(&shared);
-        spawn("loader-urgent", LOADER_STACK_BYTES, move || urgent.load_forever(Priority::Interactive));
+        spawn("loader-urgent", LOADER_STACK_BYTES, move || urgent.load_forever(Takes::Frames(Priority::Interactive)));
+        let assembler = Arc::clone(&shared);
+        spawn("assembler", LOADER_STACK_BYTES, move || assembler.assemble_forever());
         shader::start(&shared, &shader_work);
         let saver = Arc::clone(&shared);
         spawn("checkpoint", LOADER_STACK_BYTES, move || saver.save_forever(&save_work));
@@ -267,27 +290,29 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The most urgent waiting task that is at least of this class; blocks until there is one.
-    fn next_waiting(&self, lowest: Priority) -> (TaskKey, Arc<RunTask>) {
+    /// The most urgent waiting task that a thread takes; blocks until there is one.
+    fn next_waiting(&self, takes: Takes) -> (TaskKey, Arc<RunTask>) {
         let mut state = self.lock();
         loop {
-            let waiting = state.waiting.iter().copied().filter(|key| state.tasks[key].run.priority <= lowest);
+            let waiting = state.waiting.iter().copied().filter(|key| takes.fits(&state.tasks[key].run));
             // `min_by_key` takes the first of equals, so that a class stays first in, first out.
             if let Some(key) = waiting.min_by_key(|key| state.tasks[key].run.priority) {
                 state.waiting.retain(|waiting| *waiting != key);
-                state.loading.insert(key, Instant::now());
+                if takes != Takes::Assembling {
+                    state.loading.insert(key, Instant::now());
+                }
                 let entry =
                     state.tasks.get_mut(&key).expect("a waiting task has an entry: both are removed under one lock");
-                entry.stage = Stage::Loading;
+                entry.stage = if takes == Takes::Assembling { Stage::Encoding } else { Stage::Loading };
                 return (key, Arc::clone(&entry.run));
             }
             state = self.waiting.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn load_forever(self: &Arc<Self>, lowest: Priority) {
+    fn load_forever(self: &Arc<Self>, takes: Takes) {
         loop {
-            let (key, run) = self.next_waiting(lowest);
+            let (key, run) = self.next_waiting(takes);
             let _ = self.replies.try_send(Reply::Progress { task: key, progress: task::progress_at_start(&run) });
             let loaded = catch_unwind(AssertUnwindSafe(|| self.load(&run))).unwrap_or_else(|panic| {
                 Err(LoadError::Failed(internal(format!("the loader failed: {}", panic_text(&*panic)), "load")))
@@ -315,6 +340,28 @@ impl Shared {
                 Ok(Loaded::Scene(loaded, Box::new(input)))
             }
             JobSpec::Shader(spec) => Ok(Loaded::Shader(Box::new(shader::load(self, run, spec)?))),
+        }
+    }
+
+    fn assemble_forever(&self) {
+        loop {
+            let (key, run) = self.next_waiting(Takes::Assembling);
+            let Some(cancel) = self.lock().tasks.get(&key).map(|entry| Arc::clone(&entry.cancel)) else { continue };
+            let _ = self.replies.send(Reply::DeviceFree { task: key });
+            let going_on = |fraction: f32| {
+                let progress = Progress { phase: Phase::Encoding, fraction, frames_total: 1, ..Progress::default() };
+                let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+                !cancel.load(Ordering::Acquire)
+            };
+            let assembled = catch_unwind(AssertUnwindSafe(|| match task::document(&run)? {
+                JobSpec::Scene(spec) => assemble(&run, &spec, going_on),
+                JobSpec::Shader(_) => Err(internal("a shader's frames need no assembling".to_owned(), "encode")),
+            }));
+            let assembled = assembled.unwrap_or_else(|panic| {
+                Err(internal(format!("the frames could not be put together: {}", panic_text(&*panic)), "encode"))
+            });
+            let result = if cancel.load(Ordering::Acquire) { Ok(TaskEnd::Cancelled) } else { assembled };
+            self.end(key, result.unwrap_or_else(TaskEnd::Failed));
         }
     }
 

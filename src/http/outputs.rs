@@ -72,7 +72,9 @@ pub async fn image_of(app: &AppState, method: &Method, headers: &HeaderMap, job:
             .retry_after(1));
     }
     let shows = |output: &&Output| ["image/", "video/"].iter().any(|kind| output.media_type.starts_with(kind));
-    let picture = job.outputs.iter().find(shows);
+    // Of an animation there are its frames too, and it is what was asked for.
+    let whole = job.outputs.iter().filter(shows).find(|output| output.name.starts_with("animation."));
+    let picture = whole.or_else(|| job.outputs.iter().find(shows));
     let Some(output) = picture.filter(|_| job.state == JobState::Succeeded) else {
         return Err(Problem::of_ended(job));
     };

@@ -208,13 +208,36 @@ fn transparency_in_a_jpeg_is_refused_with_a_way_out() {
 
 #[test]
 fn what_this_version_lacks_is_told_apart_from_what_is_unknown() {
-    let fields = ["variant", "ground", "noise_target", "time_limit_s", "denoise", "frames"];
+    let fields = ["variant", "ground", "noise_target", "time_limit_s", "denoise"];
     for field in fields {
         refused(json!({ field: 1 }), &format!("/{field}"), Invalid, &["this version of Kiln does not support", field]);
     }
     refused(json!({"output": {"aovs": []}}), "/output/aovs", Invalid, &["does not support"]);
     refused(json!({"tone_map": "agx"}), "/tone_map", Invalid, &["does not support", "agx"]);
     refused(json!({"kind": "movie"}), "/kind", Invalid, &["\"movie\"", "\"scene\""]);
+}
+
+#[test]
+fn frames_are_a_turn_or_a_part_of_the_animation() {
+    let frames = |frames: Value| match parse(json!({ "frames": frames })).unwrap() {
+        JobSpec::Scene(spec) => spec.frames.unwrap(),
+        JobSpec::Shader(_) => unreachable!("it is a scene"),
+    };
+    assert_eq!((frames(json!({"turntable": 36})).range(), frames(json!({"turntable": 36})).fps()), ((0, 35), 24.0));
+    assert_eq!(frames(json!({"start": 3, "end": 7, "fps": 12})).range(), (3, 7));
+    assert_eq!(frames(json!({"end": 7})).count(), 8);
+    refused(json!({"frames": {"turntable": 0}}), "/frames/turntable", Invalid, &["at least one"]);
+    refused(json!({"frames": {"start": 5, "end": 4}}), "/frames/end", Invalid, &["at least start"]);
+    refused(json!({"frames": {"turntable": 4, "fps": 0}}), "/frames/fps", Invalid, &["above 0"]);
+    refused(json!({"frames": {"turntable": 1_000_000}}), "/frames", Limit, &["at most"]);
+    refused(json!({"frames": {"start": 1}}), "/frames/end", Malformed, &["missing"]);
+    refused(json!({"frames": {"turntable": 4, "end": 4}}), "/frames/end", Malformed, &["unknown"]);
+    refused(json!({"frames": 5}), "/frames", Malformed, &["turntable"]);
+    let tasks = |more: Value| parse(more).unwrap().tasks();
+    assert_eq!(tasks(json!({})).len(), 1);
+    assert_eq!(tasks(json!({"frames": {"turntable": 4}})).len(), 4);
+    let animated = tasks(json!({"frames": {"turntable": 4}, "output": {"format": "mp4"}}));
+    assert_eq!((animated.len(), animated[4].kind), (5, kiln::job::TaskKind::Assemble));
 }
 
 #[test]

@@ -369,7 +369,8 @@ async fn a_gpu_process_that_is_replaced_again_and_again_loses_nothing() {
     let server = Server::start_with(data.path(), "auto", &["--recycle-tasks", "2"]);
     // Two at a time, so that some are there while a process is replaced.
     for pair in 0..4 {
-        let ids = [server.submit(small_scene(pair), MOMENT).await, server.submit(small_scene(pair + 100), MOMENT).await];
+        let ids =
+            [server.submit(small_scene(pair), MOMENT).await, server.submit(small_scene(pair + 100), MOMENT).await];
         for id in &ids {
             let job = server.wait_for_state(id, "succeeded").await;
             assert_eq!(job["attempt"], 1, "{job:#}");
@@ -382,4 +383,34 @@ async fn a_gpu_process_that_is_replaced_again_and_again_loses_nothing() {
         (worker["replaced"].as_u64() >= Some(2)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_turntable_is_made_frame_by_frame_and_put_together_in_the_end() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let query = "width=32&height=32&samples=4&turntable=5&fps=10&format=gif";
+    let id = server.submit(small_scene(1), query).await;
+    let job = server.wait_for_state(&id, "succeeded").await;
+    let names: Vec<&str> = job["outputs"].as_array().unwrap().iter().filter_map(|o| o["name"].as_str()).collect();
+    let frames = (0..5).map(|frame| format!("frame-{frame:04}.png"));
+    assert_eq!(names, frames.chain(["animation.gif".to_owned()]).collect::<Vec<_>>(), "{job:#}");
+    assert_eq!(job["progress"]["frames_done"], 5, "{job:#}");
+    let response = server.client.get(format!("{}/v1/jobs/{id}/image", server.url)).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "image/gif");
+    let bytes = response.bytes().await.unwrap();
+    let mut decoder = gif::DecodeOptions::new().read_info(&bytes[..]).unwrap();
+    let mut delays = Vec::new();
+    while let Some(frame) = decoder.read_next_frame().unwrap() {
+        delays.push(frame.delay);
+    }
+    assert_eq!(delays, [10; 5], "hundredths of a second");
+
+    let sequence = server.submit(small_scene(1), "width=32&height=32&samples=4&turntable=3&format=exr").await;
+    let job = server.wait_for_state(&sequence, "succeeded").await;
+    assert_eq!(job["outputs"].as_array().map(Vec::len), Some(3), "{job:#}");
+    assert_eq!(job["outputs"][2]["name"], "frame-0002.exr");
 }
