@@ -219,10 +219,7 @@ fn what_this_version_lacks_is_told_apart_from_what_is_unknown() {
 
 #[test]
 fn frames_are_a_turn_or_a_part_of_the_animation() {
-    let frames = |frames: Value| match parse(json!({ "frames": frames })).unwrap() {
-        JobSpec::Scene(spec) => spec.frames.unwrap(),
-        JobSpec::Shader(_) => unreachable!("it is a scene"),
-    };
+    let frames = |frames: Value| parse(json!({ "frames": frames })).unwrap().frames.unwrap();
     assert_eq!((frames(json!({"turntable": 36})).range(), frames(json!({"turntable": 36})).fps()), ((0, 35), 24.0));
     assert_eq!(frames(json!({"start": 3, "end": 7, "fps": 12})).range(), (3, 7));
     assert_eq!(frames(json!({"end": 7})).count(), 8);
@@ -233,7 +230,7 @@ fn frames_are_a_turn_or_a_part_of_the_animation() {
     refused(json!({"frames": {"start": 1}}), "/frames/end", Malformed, &["missing"]);
     refused(json!({"frames": {"turntable": 4, "end": 4}}), "/frames/end", Malformed, &["unknown"]);
     refused(json!({"frames": 5}), "/frames", Malformed, &["turntable"]);
-    let tasks = |more: Value| parse(more).unwrap().tasks();
+    let tasks = |more: Value| JobSpec::Scene(parse(more).unwrap()).tasks();
     assert_eq!(tasks(json!({})).len(), 1);
     assert_eq!(tasks(json!({"frames": {"turntable": 4}})).len(), 4);
     let animated = tasks(json!({"frames": {"turntable": 4}, "output": {"format": "mp4"}}));
