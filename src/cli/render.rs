@@ -294,7 +294,12 @@ fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
         }
     };
     display.end();
-    device_thread.shutdown();
+    if matches!(result, TaskEnd::Failed(_)) {
+        // A driver that hangs would hang in the shutdown too; the end of this process ends both.
+        std::mem::forget(device_thread);
+    } else {
+        device_thread.shutdown();
+    }
     match result {
         TaskEnd::Succeeded { outputs, report_json } => Ok((outputs, report_json)),
         TaskEnd::Cancelled | TaskEnd::PutAside => Err(Stop::Cancelled),

@@ -5,6 +5,7 @@ use super::resident::Residents;
 use super::{BufferGroup, DeviceError, GpuBuffer, GpuTexture, Kernel, KernelSource, Kernels, MemoryLedger, fault};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub struct GpuContext<'a> {
     pub(super) residents: &'a Residents,
     /// See [`GpuContext::local`].
     pub(super) locals: &'a Locals,
+    /// Time of this call in which the device had nothing to do; see [`GpuContext::idle`].
+    pub(super) idle: &'a Cell<Duration>,
     /// The device thread's sign of life.
     pub(super) pulse: &'a Pulse,
 }
@@ -37,6 +40,16 @@ impl GpuContext<'_> {
     /// Shows life. Call it in long host-side work (packing a large scene, say), or the supervisor takes it for a hang.
     pub fn alive(&self) {
         self.pulse.beat();
+    }
+
+    /// Waits for somebody else (an encoder that is behind) in `wait`, and does not count that as time on the device. Answers what `wait` gave,
+    /// and how long it took.
+    pub fn idle<T>(&self, wait: impl FnOnce() -> T) -> (T, Duration) {
+        let start = Instant::now();
+        let result = wait();
+        let elapsed = start.elapsed();
+        self.idle.set(self.idle.get() + elapsed);
+        (result, elapsed)
     }
 
     /// Buffers whose content is named by `key`: the ones that are on the device already, or else those that `make` makes, which then stay

@@ -13,6 +13,7 @@ use super::{Abandoned, DeviceError, GpuContext, Kernels, MemoryLedger, SliceOutc
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -216,6 +217,8 @@ struct Machine {
     kernels: Kernels,
     residents: Residents,
     locals: Locals,
+    /// Of the slice that runs.
+    idle: Cell<Duration>,
     shared: Arc<Shared>,
     slice_budget: Duration,
 }
@@ -232,6 +235,7 @@ impl Machine {
             kernels: &self.kernels,
             residents: &self.residents,
             locals: &self.locals,
+            idle: &self.idle,
             pulse: &self.shared.pulse,
         }
     }
@@ -277,6 +281,7 @@ impl Runner {
                 kernels: Kernels::default(),
                 residents: Residents::default(),
                 locals: Locals::default(),
+                idle: Cell::default(),
                 shared,
                 slice_budget: Duration::from_millis(slice_ms),
             },
@@ -353,7 +358,8 @@ impl Runner {
         let start = Instant::now();
         self.make_room(&entry);
         let outcome = self.machine.guarded(|gpu| slice_and_preview(&mut entry, gpu));
-        let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let busy = start.elapsed().saturating_sub(self.machine.idle.take());
+        let elapsed = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         self.machine.shared.gpu_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
 
         let outcome = match self.faults.take() {

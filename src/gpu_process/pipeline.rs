@@ -105,7 +105,7 @@ impl Takes {
 
 /// What a loader thread makes of a task.
 enum Loaded {
-    Scene(LoadedTask, Box<RenderInput>),
+    Scene(Box<(LoadedTask, RenderInput)>),
     Shader(Box<ShaderInput>),
 }
 
@@ -320,7 +320,7 @@ impl Shared {
             self.lock().loading.remove(&key);
             self.tell_residents();
             match loaded {
-                Ok(Loaded::Scene(loaded, input)) => self.submit(key, &run, loaded, *input),
+                Ok(Loaded::Scene(scene)) => self.submit(key, &run, scene.0, scene.1),
                 Ok(Loaded::Shader(input)) => self.submit_shader(key, &run, *input),
                 Err(LoadError::Failed(failure)) => self.end(key, TaskEnd::Failed(failure)),
                 Err(LoadError::Stuck(failure)) => {
@@ -335,10 +335,7 @@ impl Shared {
 
     fn load(&self, run: &RunTask) -> Result<Loaded, LoadError> {
         match task::document(run)? {
-            JobSpec::Scene(spec) => {
-                let (loaded, input) = task::load(run, spec, &self.scenes)?;
-                Ok(Loaded::Scene(loaded, Box::new(input)))
-            }
+            JobSpec::Scene(spec) => Ok(Loaded::Scene(Box::new(task::load(run, spec, &self.scenes)?))),
             JobSpec::Shader(spec) => Ok(Loaded::Shader(Box::new(shader::load(self, run, spec)?))),
         }
     }

@@ -126,7 +126,9 @@ fn script(frames: impl Iterator<Item = u32>, at: &str, problems: &mut Problems) 
 fn output(spec: &ShaderSpec, problems: &mut Problems) {
     output_numbers(&spec.output, problems);
     let count = spec.frames.count();
-    if spec.is_sequence() && count as usize > OUTPUTS_MAX {
+    // Frames that are too many to simulate are said to be, and no more.
+    let simulated = spec.frames_simulated() <= SHADER_FRAMES_MAX;
+    if spec.is_sequence() && simulated && count as usize > OUTPUTS_MAX {
         let message = format!(
             "found {count} frames as files of their own, expected at most {OUTPUTS_MAX}; choose apng, gif, webp or mp4, or a larger step"
         );

@@ -5,8 +5,8 @@
 //! [`shadertoy`]) → bounds ([`static_caps`]) → loop fuel ([`fuel`]) → validate again. Whatever goes wrong is a
 //! [`ShaderDiagnostic`] in the user's own text.
 //!
-//! Runs on a loader thread of the GPU process, since a parser that reads a stranger's text belongs there. Knows no device, no job
-//! and no HTTP.
+//! Runs on a loader thread of the GPU process, since a parser that reads a stranger's text belongs there. Only [`run`], which takes a
+//! program to the device, knows devices and jobs; nothing here knows HTTP.
 
 pub mod compute_toys;
 mod error;

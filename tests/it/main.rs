@@ -22,5 +22,6 @@ mod shader;
 mod shader_corpus;
 mod shader_front;
 mod spec;
+mod spec_shader;
 mod store;
 mod torture;

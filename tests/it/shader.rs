@@ -6,3 +6,4 @@ mod hostile;
 mod outputs;
 mod service;
 mod simulation;
+mod state;

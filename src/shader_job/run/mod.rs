@@ -170,6 +170,8 @@ pub struct ShaderRun {
     batch_steps: usize,
     /// Work since the last state that somebody else has.
     unsaved: Duration,
+    /// Time of this slice that was spent waiting for the encoder.
+    idle: Duration,
     ended: bool,
 }
 
@@ -228,6 +230,7 @@ impl ShaderRun {
             waiting: VecDeque::new(),
             batch_steps: 0,
             unsaved: Duration::ZERO,
+            idle: Duration::ZERO,
             ended: false,
             order,
         }
@@ -450,13 +453,16 @@ impl ShaderRun {
     }
 
     /// Hands frames to the encoder, as far as it has room; waits for it a little where it has none.
-    fn hand_over(&mut self) -> Result<(), DeviceError> {
+    fn hand_over(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
         let mut patience = Duration::from_millis(SHADER_ENCODER_WAIT_MS);
         while let Some(message) = self.waiting.pop_front() {
             let back = match self.order.frames.try_send(message) {
                 Ok(()) => continue,
                 Err(TrySendError::Full(message)) => {
-                    match self.order.frames.send_timeout(message, std::mem::take(&mut patience)) {
+                    let patience = std::mem::take(&mut patience);
+                    let (sent, idle) = gpu.idle(|| self.order.frames.send_timeout(message, patience));
+                    self.idle += idle;
+                    match sent {
                         Ok(()) => continue,
                         Err(error) => error.into_inner(),
                     }
@@ -476,7 +482,7 @@ impl ShaderRun {
         let seconds_max = self.order.input.spec.limits.gpu_seconds;
         let before = self.stats.gpu_seconds;
         let encoder_was_behind = !self.waiting.is_empty();
-        self.hand_over()?;
+        self.hand_over(gpu)?;
         if encoder_was_behind && !self.waiting.is_empty() {
             return Ok(false);
         }
@@ -487,10 +493,11 @@ impl ShaderRun {
             let in_flight = self.in_flight();
             if in_flight >= BATCHES_IN_FLIGHT_MAX || (!submitted && in_flight > 0) {
                 self.collect(gpu)?;
-                self.hand_over()?;
+                self.hand_over(gpu)?;
             }
             let spent = start.elapsed();
-            if before + spent.as_secs_f64() > f64::from(seconds_max) && self.frame < self.frames_total() {
+            let used = spent.saturating_sub(self.idle);
+            if before + used.as_secs_f64() > f64::from(seconds_max) && self.frame < self.frames_total() {
                 return Err(Stop::Run(RunError::Seconds { seconds_max, frames: self.frame }));
             }
             let idle = !submitted && in_flight == 0;
@@ -502,7 +509,7 @@ impl ShaderRun {
         while self.in_flight() > 0 {
             self.collect(gpu)?;
         }
-        self.hand_over()?;
+        self.hand_over(gpu)?;
         Ok(self.frame >= self.frames_total() && self.waiting.is_empty())
     }
 
@@ -580,7 +587,7 @@ impl SliceWork for ShaderRun {
                 return Ok(SliceOutcome::Done);
             }
         };
-        let slice = start.elapsed();
+        let slice = start.elapsed().saturating_sub(std::mem::take(&mut self.idle));
         self.stats.gpu_seconds += slice.as_secs_f64();
         self.stats.slices += 1;
         if done {
