@@ -44,6 +44,6 @@ docs:
 bench: setup
 	$(CARGO) bench --locked
 
-# The service as a whole: latency under load, how good the estimates are, what a thousand event streams cost.
+# The service as a whole: latency under load, the queue with ten thousand jobs, how good the estimates are, what a thousand event streams cost.
 bench-service: setup
-	$(CARGO) bench --locked --bench front_end --bench estimates --bench event_streams
+	$(CARGO) bench --locked --bench front_end --bench queue --bench estimates --bench event_streams

@@ -172,6 +172,8 @@ pub const AGEING_BATCH_MS: i64 = 300_000;
 pub const RESIDENT_WINDOW_TASKS: usize = 8;
 /// Times that other tasks may be preferred to the one at the head.
 pub const RESIDENT_PASSES_MAX: u32 = 4;
+/// Queued tasks that are put in order in memory at once, for the positions of a page of a list.
+pub const ORDERED_TASKS_MAX: u64 = 50_000;
 /// Clients in one overview of the queue.
 pub const QUEUE_CLIENTS_MAX: u32 = 1_000;
 /// Milliseconds that the clock must go back in one step to be noticed.

@@ -58,6 +58,10 @@ pub struct SqliteOptions {
     pub clock: Clock,
     /// Bytes that the database file may grow to; `None`: as large as the disk. Beyond it, changes fail with [`StoreError::Full`].
     pub bytes_max: Option<u64>,
+    /// Milliseconds that a change waits for another program that holds the file; `None`: a few seconds.
+    pub busy_ms: Option<u64>,
+    /// SQLite's layer over the operating system by its name; `None`: the usual one. Faults are injected there.
+    pub vfs: Option<&'static str>,
 }
 
 /// See the module's text.

@@ -5,7 +5,10 @@
 //! particular to files. Time is moved by [`Clock`], never waited for.
 
 mod model;
+#[cfg(unix)]
+mod power_loss;
 mod sqlite;
+mod starvation;
 mod suite {
     pub mod attempts;
     pub mod cancels;
@@ -40,7 +43,11 @@ enum Engine {
 
 impl Bench {
     async fn sqlite() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::sqlite_in(&std::env::temp_dir()).await
+    }
+
+    async fn sqlite_in(parent: &std::path::Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let clock = Clock::default();
         let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
         let store = Arc::new(SqliteStore::open_with(dir.path(), options).await.unwrap());
@@ -171,6 +178,16 @@ fn success(job: JobId) -> AttemptEnd {
 
 fn failed(reason: FailureReason) -> AttemptEnd {
     AttemptEnd::Failed(Failure { reason, message: format!("it was {reason:?}"), details: Vec::new() })
+}
+
+/// A small generator (Vigna, "xorshift*", 2016), so that a failure can be repeated from its seed.
+fn random(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
 }
 
 /// The promises of `suite`, each as a test on each store. Another store is another module here.

@@ -29,13 +29,13 @@ pub(super) async fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Wri
     std::fs::create_dir_all(data_dir).map_err(|error| io_failure(&name, &error))?;
     let lock = lock(data_dir, &name).await?;
     let file = data_dir.join("kiln.sqlite");
-    let connect = SqliteConnectOptions::new()
+    let mut connect = SqliteConnectOptions::new()
         .filename(&file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_millis(BUSY_MS))
+        .busy_timeout(Duration::from_millis(options.busy_ms.unwrap_or(BUSY_MS)))
         // On macOS a plain fsync stops at the drive's own cache; elsewhere these change nothing.
         .pragma("fullfsync", "1")
         .pragma("checkpoint_fullfsync", "1")
@@ -43,6 +43,9 @@ pub(super) async fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Wri
         .pragma("journal_size_limit", "16777216")
         .thread_name(|_| "kiln-store".into())
         .disable_statement_logging();
+    if let Some(vfs) = options.vfs {
+        connect = connect.vfs(vfs);
+    }
     let mut connection = connect.connect().await.map_err(|error| opening(&name, error))?;
     check_version(&mut connection).await?;
     MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|error| migrating(&name, error))?;

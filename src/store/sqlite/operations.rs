@@ -90,9 +90,12 @@ pub(super) async fn extend(
     };
     let reset = sqlx::query(
         "UPDATE job SET state = 'queued', ended_ms = NULL, cached = 0, spec = ?2, content = ?3, tasks_succeeded = 0,
-                units_succeeded = 0 WHERE seq = ?1 AND state = 'succeeded'",
+                units_succeeded = 0, start_before_ms = iif(start_before_ms > ?4, start_before_ms, NULL)
+         WHERE seq = ?1 AND state = 'succeeded'",
     );
-    let reset = reset.bind(seq).bind(spec.canonical_json()).bind(extension.content.map(|hash| hash.to_vec()));
+    let now_ms = tx.now_ms;
+    let reset =
+        reset.bind(seq).bind(spec.canonical_json()).bind(extension.content.map(|hash| hash.to_vec())).bind(now_ms);
     let client = client(tx, &job.client).await?;
     let cost_us = (submit::cost_us(extension.cost_seconds) / i64::from(job.tasks.total)).max(1);
     let costs = sqlx::query("UPDATE task SET cost_us = ?2, vcost = ?3 WHERE job_seq = ?1");

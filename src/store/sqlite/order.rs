@@ -339,6 +339,18 @@ pub(super) async fn ahead_of_all(
     connection: &mut SqliteConnection,
     ids: &[JobId],
 ) -> Result<Vec<Option<Ahead>>, StoreError> {
+    let queued = sqlx::query("SELECT sum(tasks_ready) AS tasks FROM class")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failure)?;
+    if count_of(&queued, "tasks")? > ORDERED_TASKS_MAX {
+        // Rather many small questions than all of such a queue in memory.
+        let mut answers = Vec::with_capacity(ids.len());
+        for id in ids {
+            answers.push(ahead(&mut *connection, *id).await?);
+        }
+        return Ok(answers);
+    }
     let mut firsts = Vec::with_capacity(ids.len());
     for id in ids {
         firsts.push(first_of(connection, *id).await?);

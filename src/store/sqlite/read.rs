@@ -13,7 +13,7 @@ const SELECT_JOB: &str = "
            job.created_ms, job.started_ms, job.ended_ms, job.error, job.report, job.cached, job.tasks, job.tasks_succeeded,
            job.frames, job.units, job.units_succeeded, job.gpu_us, job.progress,
            (SELECT leader.id FROM job AS leader WHERE leader.seq = job.leader_seq) AS follows,
-           iif(job.state = 'running', (SELECT json_group_array(json_array(last_frame - first_frame + 1, kind, progress))
+           iif(job.state = 'running', (SELECT json_group_array(json_array(last_frame - first_frame + 1, kind, progress, attempt_us))
                                        FROM task WHERE task.job_seq = job.seq AND task.state = 'running'), NULL) AS running,
            (SELECT json_group_object(key, value) FROM label WHERE label.job_seq = job.seq) AS labels,
            (SELECT json_group_array(json_object('name', name, 'media_type', media_type, 'bytes', bytes, 'sha256', sha256)
@@ -86,20 +86,21 @@ fn job_of(row: &SqliteRow) -> Result<Job, StoreError> {
 
 /// Progress of the whole job. A job of one task shows that task's; one of several adds up what is finished and what runs.
 fn progress_of(row: &SqliteRow) -> Result<Progress, StoreError> {
-    let gpu_seconds = get::<i64>(row, "gpu_us")? as f64 * 1e-6;
     let tasks: u32 = get(row, "tasks")?;
     let running: Option<&str> = get(row, "running")?;
-    let running: Vec<(u32, TaskKind, Option<String>)> = json_of(running.unwrap_or("[]"), "running tasks")?;
+    let running: Vec<(u32, TaskKind, Option<String>, i64)> = json_of(running.unwrap_or("[]"), "running tasks")?;
+    let mut gpu_us: i64 = get(row, "gpu_us")?;
     let mut parts = Vec::with_capacity(running.len());
-    for (frames, kind, progress) in &running {
+    for (frames, kind, progress, attempt_us) in &running {
         let progress = progress.as_deref().map_or(Ok(Progress::default()), |text| json_of(text, "progress"))?;
         parts.push((*frames, *kind, progress));
+        gpu_us += attempt_us;
     }
+    let gpu_seconds = gpu_us as f64 * 1e-6;
     let stored = get::<Option<&str>>(row, "progress")?.map(|text| json_of::<Progress>(text, "progress")).transpose()?;
     if tasks == 1 {
         let last = parts.first().map(|(_, _, progress)| *progress).or(stored).unwrap_or_default();
-        let now = if parts.is_empty() { 0.0 } else { last.gpu_seconds };
-        return Ok(Progress { gpu_seconds: gpu_seconds + now, ..last });
+        return Ok(Progress { gpu_seconds, ..last });
     }
     // Each frame is a unit of work, and the assembly, which comes last, counts as one more.
     let (frames, units, succeeded): (u32, u32, u32) =
@@ -120,7 +121,6 @@ fn progress_of(row: &SqliteRow) -> Result<Progress, StoreError> {
     for (frames, kind, progress) in &parts {
         done += if *kind == TaskKind::Frames { f64::from(*frames) } else { 1.0 }
             * f64::from(progress.fraction.clamp(0.0, 1.0));
-        whole.gpu_seconds += progress.gpu_seconds;
         whole.frames_done += if *kind == TaskKind::Frames { progress.frames_done.min(*frames) } else { 0 };
     }
     whole.fraction = (done / f64::from(units)).min(1.0) as f32;

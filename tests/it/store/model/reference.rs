@@ -1,0 +1,660 @@
+//! The reference: a list of jobs in memory that obeys `queue.md`, as plainly as it can be written. It scans where the store has
+//! indexes, and counts where the store keeps counts.
+
+use super::*;
+
+pub const CLIENTS: [&str; 3] = ["plain", "heavy", "bounded"];
+pub const WEIGHTS: [f64; 3] = [1.0, 2.0, 1.0];
+/// Tasks that each client may have running.
+pub const RUNNING_MAX: [usize; 3] = [usize::MAX, usize::MAX, 2];
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    pub kind: TaskKind,
+    frames: i64,
+    pub state: JobState,
+    pub attempt: u32,
+    attempts_max: u32,
+    pub deaths: u32,
+    pub fence: i64,
+    /// 1: until all frames are there; 2: as long as its job follows another one.
+    blocked: u8,
+    vplace: i64,
+    vcost: i64,
+    cost_us: i64,
+    left_us: i64,
+    pub attempt_us: i64,
+    pub checkpoint: Option<String>,
+    advanced_ms: i64,
+    waited_since_ms: Option<i64>,
+    pub lease_ran_out: bool,
+}
+
+impl Task {
+    fn ready(&self) -> bool {
+        self.state == JobState::Queued && self.blocked == 0
+    }
+
+    fn part(&self, used_us: i64) -> i64 {
+        (i128::from(used_us.max(0)) * i128::from(self.vcost) / i128::from(self.cost_us)).max(1) as i64
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Reference {
+    pub id: JobId,
+    seq: u64,
+    pub client: usize,
+    pub priority: Priority,
+    pub spec: JobSpec,
+    pub state: JobState,
+    fence: i64,
+    pub cancel_requested: bool,
+    pub reason: Option<FailureReason>,
+    pub events: Vec<&'static str>,
+    /// Names and blobs.
+    pub outputs: Vec<(String, String)>,
+    pub content: Option<[u8; 32]>,
+    leader: Option<u64>,
+    pub cached: bool,
+    deadline_ms: Option<i64>,
+    pub started: bool,
+    gpu_us: i64,
+    pub tasks: Vec<Task>,
+}
+
+impl Reference {
+    pub fn attempt(&self) -> u32 {
+        self.tasks.iter().map(|task| task.attempt).max().unwrap_or(0)
+    }
+
+    pub fn succeeded(&self) -> u32 {
+        self.tasks.iter().filter(|task| task.state == JobState::Succeeded).count() as u32
+    }
+
+    pub fn gpu_us(&self) -> i64 {
+        let running = self.tasks.iter().filter(|task| task.state == JobState::Running);
+        self.gpu_us + running.map(|task| task.attempt_us).sum::<i64>()
+    }
+
+    fn become_(&mut self, next: JobState) {
+        if self.state != next {
+            assert!(self.state.may_become(next), "the reference itself goes from {:?} to {next:?}", self.state);
+        }
+        self.state = next;
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Flow {
+    vfinish: i64,
+    vfloor: i64,
+    vtail: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Class {
+    vtime: i64,
+    waiting_since_ms: Option<i64>,
+}
+
+/// What outlives a case: the store is used for the next one.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// In order of arrival.
+    pub jobs: Vec<Reference>,
+    /// Every claim that was ever given, the lost ones too.
+    pub claims: Vec<Claim>,
+    pub mode: QueueMode,
+    /// How far time went forward, in milliseconds; and the clock, which may go back. What really passes beside that is far less
+    /// than any period.
+    pub now_ms: i64,
+    pub wall_ms: i64,
+    next_seq: u64,
+    flows: [[Flow; 3]; 3],
+    classes: [Class; 3],
+}
+
+impl Model {
+    pub fn at(&self, id: JobId) -> Option<usize> {
+        self.jobs.iter().position(|job| job.id == id)
+    }
+
+    fn ready_in(&self, class: usize, client: usize) -> impl Iterator<Item = (usize, usize)> {
+        let jobs =
+            self.jobs.iter().enumerate().filter(move |(_, job)| job.priority as usize == class && job.client == client);
+        let mut ready: Vec<(i64, usize, usize)> = jobs
+            .flat_map(|(at, job)| {
+                let ready = job.tasks.iter().enumerate().filter(|(_, task)| task.ready());
+                ready.map(move |(index, task)| (task.vplace, at, index))
+            })
+            .collect();
+        ready.sort_unstable();
+        ready.into_iter().map(|(_, at, index)| (at, index))
+    }
+
+    fn any_ready(&self, class: usize) -> bool {
+        self.jobs.iter().any(|job| job.priority as usize == class && job.tasks.iter().any(Task::ready))
+    }
+
+    pub fn set_mode(&mut self, mode: QueueMode) {
+        self.mode = mode;
+        // Nothing was passed over while nothing was handed out.
+        let now_ms = self.now_ms;
+        self.classes.iter_mut().filter_map(|class| class.waiting_since_ms.as_mut()).for_each(|since| *since = now_ms);
+    }
+
+    /// Called before a task of the flow becomes ready.
+    fn lift(&mut self, class: usize, client: usize) {
+        if self.ready_in(class, client).next().is_none() {
+            let vtime = self.classes[class].vtime;
+            let flow = &mut self.flows[class][client];
+            (flow.vfloor, flow.vfinish) = (vtime, flow.vfinish.max(vtime));
+        }
+    }
+
+    /// Classes that have nothing ready do not wait; the others do since they began to.
+    pub fn note_waiting(&mut self) {
+        for class in 0..3 {
+            let ready = self.any_ready(class);
+            let since = &mut self.classes[class].waiting_since_ms;
+            *since = ready.then(|| since.unwrap_or(self.now_ms));
+        }
+    }
+
+    /// All that is ready in a class, in the order of claims.
+    fn order_in(&self, class: usize) -> Vec<(i64, usize, usize)> {
+        let mut order = Vec::new();
+        for client in 0..CLIENTS.len() {
+            let mut head = None;
+            for (at, index) in self.ready_in(class, client) {
+                let vplace = self.jobs[at].tasks[index].vplace;
+                let tag = self.flows[class][client].vfinish + vplace - *head.get_or_insert(vplace);
+                order.push((tag, at, index));
+            }
+        }
+        order.sort_unstable();
+        order
+    }
+
+    /// Tasks before the first one of a queued job.
+    pub fn position(&self, at: usize) -> u64 {
+        if self.jobs[at].state != JobState::Queued {
+            return 0;
+        }
+        let leader = self.jobs[at].leader.and_then(|seq| self.jobs.iter().position(|job| job.seq == seq));
+        let at = leader.unwrap_or(at);
+        let class = self.jobs[at].priority as usize;
+        let order = self.order_in(class);
+        let Some(place) = order.iter().position(|(_, job, _)| *job == at) else { return 0 };
+        (0..class).map(|better| self.order_in(better).len()).sum::<usize>() as u64 + place as u64
+    }
+
+    pub fn follows(&self, at: usize) -> Option<JobId> {
+        let leader = self.jobs[at].leader?;
+        self.jobs.iter().find(|job| job.seq == leader).map(|job| job.id)
+    }
+
+    fn running_of(&self, client: usize) -> usize {
+        let jobs = self.jobs.iter().filter(|job| job.client == client);
+        jobs.flat_map(|job| &job.tasks).filter(|task| task.state == JobState::Running).count()
+    }
+
+    /// What a submit makes.
+    pub fn submit(&mut self, new: &NewJob) {
+        let client = CLIENTS.iter().position(|name| *name == new.client).unwrap();
+        let priority = new.spec.priority();
+        let class = priority as usize;
+        let same = |job: &&Reference| job.client == client && new.content.is_some() && job.content == new.content;
+        let done = self
+            .jobs
+            .iter()
+            .filter(same)
+            .rfind(|job| job.state == JobState::Succeeded && !job.outputs.is_empty())
+            .cloned();
+        let leader = self.jobs.iter().filter(same).find(|job| {
+            let waits = job.state == JobState::Queued && job.priority <= priority;
+            job.leader.is_none() && (job.state == JobState::Running && !job.cancel_requested || waits)
+        });
+        let leader = leader.map(|job| job.seq).filter(|_| done.is_none());
+        let plans = new.spec.tasks();
+        let frames_of = |plan: &TaskPlan| i64::from(plan.last_frame - plan.first_frame) + 1;
+        let frames: i64 = plans.iter().filter(|plan| plan.kind == TaskKind::Frames).map(frames_of).sum();
+        let cost_us = (new.cost_seconds * 1e6) as i64;
+        let mut job = Reference {
+            id: new.id,
+            seq: self.next_seq,
+            client,
+            priority,
+            spec: new.spec.clone(),
+            state: JobState::Queued,
+            fence: 0,
+            cancel_requested: false,
+            reason: None,
+            events: vec!["queued"],
+            outputs: Vec::new(),
+            content: new.content,
+            leader,
+            cached: false,
+            deadline_ms: new.spec.options().start_before_ms.map(|_| self.wall_ms + DEADLINE_MS),
+            started: false,
+            gpu_us: 0,
+            tasks: Vec::new(),
+        };
+        self.next_seq += 1;
+        for plan in &plans {
+            let assembles = plan.kind == TaskKind::Assemble;
+            let cost_us = if assembles { 1 } else { cost_us / frames * frames_of(plan) };
+            let vcost = ((cost_us as f64 / WEIGHTS[client]) as i64).max(1);
+            let vplace = self.flows[class][client].vtail;
+            self.flows[class][client].vtail += vcost;
+            job.tasks.push(Task {
+                kind: plan.kind,
+                frames: frames_of(plan),
+                state: JobState::Queued,
+                attempt: 0,
+                attempts_max: ATTEMPTS_MAX,
+                deaths: 0,
+                fence: 0,
+                blocked: if leader.is_some() { 2 } else { u8::from(assembles) },
+                vplace,
+                vcost,
+                cost_us,
+                left_us: cost_us,
+                attempt_us: 0,
+                checkpoint: None,
+                advanced_ms: 0,
+                waited_since_ms: None,
+                lease_ran_out: false,
+            });
+        }
+        if let Some(done) = done {
+            answer(&mut job, &done);
+        } else if leader.is_none() {
+            self.lift(class, client);
+        }
+        self.jobs.push(job);
+    }
+
+    /// The task that the next claim takes, and the class that it goes as.
+    pub fn next_claim(&mut self, better_than: Option<Priority>) -> Option<(usize, usize, usize)> {
+        if self.mode != QueueMode::Open {
+            return None;
+        }
+        let limit = better_than.map_or(3, |class| class as usize);
+        let period_ms = [i64::MAX, AGEING_NORMAL_MS, AGEING_BATCH_MS];
+        let starves = self.jobs.iter().any(|job| {
+            let class = job.priority as usize;
+            let starved = |task: &Task| {
+                let period_ms = if class == 2 { AGEING_BATCH_MS } else { AGEING_NORMAL_MS };
+                task.state == JobState::Running && self.now_ms - task.advanced_ms >= period_ms
+            };
+            better_than.is_some() && class >= limit && job.tasks.iter().any(starved)
+        });
+        if starves {
+            return None;
+        }
+        loop {
+            let waiting: Vec<usize> = (0..3).filter(|class| self.any_ready(*class)).collect();
+            let best = *waiting.first()?;
+            let overdue = |class: usize| {
+                let since = self.classes[class].waiting_since_ms.unwrap();
+                (class > best && better_than.is_none() && self.now_ms - since >= period_ms[class])
+                    .then(|| self.now_ms - since - period_ms[class])
+            };
+            let mut lifted: Vec<usize> = waiting.iter().copied().filter(|class| overdue(*class).is_some()).collect();
+            lifted.sort_by_key(|class| -overdue(*class).unwrap());
+            let asked =
+                lifted.into_iter().map(|class| (class, best)).chain(waiting.iter().map(|class| (*class, *class)));
+            let asked: Vec<(usize, usize)> = asked.filter(|(class, _)| *class < limit).collect();
+            let chosen = asked.into_iter().find_map(|(class, as_class)| {
+                let order = self.order_in(class);
+                let allowed = |at: usize| self.running_of(self.jobs[at].client) < RUNNING_MAX[self.jobs[at].client];
+                order.into_iter().find(|(_, at, _)| allowed(*at)).map(|(_, at, index)| (at, index, as_class))
+            })?;
+            let job = &self.jobs[chosen.0];
+            if !job.started && job.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.wall_ms) {
+                self.end_job(chosen.0, JobState::Expired, None);
+                self.note_waiting();
+                continue;
+            }
+            return Some(chosen);
+        }
+    }
+
+    pub fn take(&mut self, (at, index, _): (usize, usize, usize)) {
+        let now_ms = self.now_ms;
+        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        let waited_since_ms = self.classes[class].waiting_since_ms;
+        let job = &mut self.jobs[at];
+        job.fence += 1;
+        (job.started, job.state) = (true, JobState::Running);
+        job.events.push("started");
+        let fence = job.fence;
+        let task = &mut job.tasks[index];
+        (task.state, task.attempt, task.fence, task.lease_ran_out) =
+            (JobState::Running, task.attempt + 1, fence, false);
+        (task.attempt_us, task.advanced_ms, task.waited_since_ms) = (0, now_ms, waited_since_ms);
+        let charge = task.part(task.left_us);
+        let vstart = self.flows[class][client].vfinish;
+        self.flows[class][client].vfinish += charge;
+        let ready = self.any_ready(class);
+        let class = &mut self.classes[class];
+        (class.vtime, class.waiting_since_ms) = (class.vtime.max(vstart), ready.then_some(now_ms));
+    }
+
+    /// The task that a claim still holds.
+    pub fn held(&mut self, claim: &Claim) -> Option<(usize, usize)> {
+        let at = self.at(claim.job)?;
+        let task = &self.jobs[at].tasks[claim.task as usize];
+        let held = task.state == JobState::Running && (task.attempt, task.fence) == (claim.attempt, claim.fence);
+        held.then_some((at, claim.task as usize))
+    }
+
+    pub fn heartbeat(&mut self, at: usize, index: usize, used_us: i64) {
+        let now_ms = self.now_ms;
+        let task = &mut self.jobs[at].tasks[index];
+        if used_us > task.attempt_us {
+            (task.attempt_us, task.advanced_ms) = (used_us, now_ms);
+        }
+        task.lease_ran_out = false;
+    }
+
+    fn correct(&mut self, at: usize, index: usize, used_us: i64) {
+        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        let task = &self.jobs[at].tasks[index];
+        let (charged, used, attempt_us) = (task.part(task.left_us), task.part(used_us), task.attempt_us);
+        let flow = &mut self.flows[class][client];
+        flow.vfinish = (flow.vfinish + used - charged).max(flow.vfinish.min(flow.vfloor));
+        self.jobs[at].gpu_us += attempt_us;
+    }
+
+    /// Whether the store takes the commit.
+    pub fn commit(&mut self, claim: &Claim, end: &End) -> bool {
+        let Some((at, index)) = self.held(claim) else {
+            let Some(at) = self.at(claim.job) else { return false };
+            let task = &self.jobs[at].tasks[claim.task as usize];
+            let same = (task.attempt, task.fence) == (claim.attempt, claim.fence);
+            return same
+                && match end {
+                    End::Succeeded => task.state == JobState::Succeeded,
+                    End::Cancelled => task.state == JobState::Cancelled,
+                    End::Failed(_) => task.state == JobState::Failed,
+                    End::Released | End::Preempted(_) => false,
+                };
+        };
+        let task = &self.jobs[at].tasks[index];
+        let unmeasured = *end == End::Succeeded && task.attempt_us == 0;
+        let used_us = if unmeasured { task.left_us } else { task.attempt_us };
+        let (attempt, attempts_max, left_deaths) = (task.attempt, task.attempts_max, task.deaths);
+        let cancel_requested = self.jobs[at].cancel_requested;
+        self.correct(at, index, used_us);
+        match end {
+            End::Succeeded => {
+                self.jobs[at].tasks[index].state = JobState::Succeeded;
+                let (name, blob) = output_of(claim);
+                let job = &mut self.jobs[at];
+                job.outputs.retain(|(other, _)| *other != name);
+                job.outputs.push((name, blob));
+                job.events.push("output");
+                self.settle(at, index, false);
+            }
+            End::Cancelled => self.end_cancelled(at, index),
+            End::Failed(reason) if reason.disposition() == Disposition::Fail => self.fail(at, index, *reason),
+            _ if cancel_requested => self.end_cancelled(at, index),
+            End::Released => self.requeue(at, index, attempt - 1, used_us, None, &[]),
+            End::Preempted(checkpoint) => {
+                self.requeue(at, index, attempt - 1, used_us, checkpoint.clone(), &["preempted"]);
+                let (class, since) = (self.jobs[at].priority as usize, self.jobs[at].tasks[index].waited_since_ms);
+                self.note_waiting();
+                if let (Some(now), Some(since)) = (&mut self.classes[class].waiting_since_ms, since) {
+                    *now = since.min(*now);
+                }
+            }
+            End::Failed(reason) => {
+                let deaths = left_deaths + u32::from(*reason == FailureReason::WorkerLost);
+                if deaths >= GPU_PROCESS_DEATHS_MAX {
+                    self.fail(at, index, FailureReason::Quarantined);
+                } else if attempt >= attempts_max {
+                    self.fail(at, index, *reason);
+                } else {
+                    self.jobs[at].tasks[index].deaths = deaths;
+                    self.requeue(at, index, attempt, used_us, None, &["retrying"]);
+                }
+            }
+        }
+        true
+    }
+
+    fn requeue(
+        &mut self,
+        at: usize,
+        index: usize,
+        attempt: u32,
+        used_us: i64,
+        checkpoint: Option<String>,
+        events: &[&'static str],
+    ) {
+        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        self.lift(class, client);
+        let job = &mut self.jobs[at];
+        job.events.extend(events);
+        let task = &mut job.tasks[index];
+        task.checkpoint = checkpoint.or(task.checkpoint.take());
+        task.left_us = match task.checkpoint {
+            Some(_) => (task.left_us - used_us).max(task.cost_us / 100).max(1),
+            None => task.cost_us,
+        };
+        (task.state, task.attempt, task.attempt_us) = (JobState::Queued, attempt, 0);
+        self.settle(at, index, false);
+    }
+
+    fn end_cancelled(&mut self, at: usize, index: usize) {
+        self.jobs[at].tasks[index].state = JobState::Cancelled;
+        self.settle(at, index, true);
+    }
+
+    fn fail(&mut self, at: usize, index: usize, reason: FailureReason) {
+        self.jobs[at].tasks[index].state = JobState::Failed;
+        self.end_job(at, JobState::Failed, Some(reason));
+    }
+
+    fn settle(&mut self, at: usize, _: usize, cancelled: bool) {
+        let job = &self.jobs[at];
+        let runs_on = job.tasks.iter().any(|task| task.state == JobState::Running);
+        let (succeeded, total) = (job.succeeded() as usize, job.tasks.len());
+        if succeeded == total {
+            return self.end_job(at, JobState::Succeeded, None);
+        }
+        if cancelled || job.cancel_requested {
+            if !runs_on {
+                self.end_job(at, JobState::Cancelled, None);
+            }
+            return;
+        }
+        if succeeded == total - 1 && job.tasks.iter().any(|task| task.blocked == 1 && task.state == JobState::Queued) {
+            let (class, client) = (job.priority as usize, job.client);
+            self.lift(class, client);
+            self.jobs[at].tasks.iter_mut().for_each(|task| task.blocked = 0);
+        }
+        if !runs_on {
+            self.jobs[at].become_(JobState::Queued);
+            self.jobs[at].events.push("queued");
+        }
+    }
+
+    pub fn end_job(&mut self, at: usize, to: JobState, reason: Option<FailureReason>) {
+        let job = &mut self.jobs[at];
+        job.become_(to);
+        (job.reason, job.cancel_requested, job.leader) = (reason, false, None);
+        job.events.push("ended");
+        let others = if to == JobState::Failed { JobState::Cancelled } else { to };
+        for task in &mut job.tasks {
+            if !task.state.is_terminal() {
+                task.state = others;
+            }
+            if to != JobState::Succeeded {
+                task.checkpoint = None;
+            }
+        }
+        let ended = job.clone();
+        let followers: Vec<usize> =
+            (0..self.jobs.len()).filter(|at| self.jobs[*at].leader == Some(ended.seq)).collect();
+        if to == JobState::Succeeded {
+            followers.into_iter().for_each(|follower| answer(&mut self.jobs[follower], &ended));
+        } else if let Some(first) = followers.first().copied() {
+            let seq = self.jobs[first].seq;
+            followers.into_iter().for_each(|follower| self.jobs[follower].leader = Some(seq));
+            self.stand_alone(first, Some(&ended));
+        }
+    }
+
+    fn stand_alone(&mut self, at: usize, in_place_of: Option<&Reference>) {
+        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        self.lift(class, client);
+        let job = &mut self.jobs[at];
+        job.leader = None;
+        for (index, task) in job.tasks.iter_mut().enumerate() {
+            task.blocked = u8::from(task.kind == TaskKind::Assemble);
+            if let Some(leader) = in_place_of.filter(|leader| leader.priority == job.priority) {
+                task.vplace = task.vplace.min(leader.tasks[index].vplace);
+            }
+        }
+        job.events.push("queued");
+    }
+
+    pub fn cancel(&mut self, at: usize) {
+        let job = &mut self.jobs[at];
+        match job.state {
+            JobState::Queued => self.end_job(at, JobState::Cancelled, None),
+            JobState::Running if !job.cancel_requested => {
+                job.events.push("cancelling");
+                job.cancel_requested = true;
+                job.tasks
+                    .iter_mut()
+                    .filter(|task| task.state == JobState::Queued)
+                    .for_each(|task| task.state = JobState::Cancelled);
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts an ended job back into the queue; `all`: its succeeded tasks too.
+    pub fn again(&mut self, at: usize, all: bool) {
+        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        self.lift(class, client);
+        let wall_ms = self.wall_ms;
+        let job = &mut self.jobs[at];
+        job.become_(JobState::Queued);
+        (job.reason, job.cached) = (None, job.cached && !all);
+        job.deadline_ms = job.deadline_ms.filter(|deadline_ms| *deadline_ms > wall_ms);
+        job.events.push("queued");
+        for task in job.tasks.iter_mut().filter(|task| all || task.state != JobState::Succeeded) {
+            (task.state, task.attempts_max, task.deaths) = (JobState::Queued, task.attempt + ATTEMPTS_MAX, 0);
+            (task.left_us, task.blocked) = (task.cost_us, 0);
+        }
+        let frames_left =
+            job.tasks.iter().any(|task| task.kind == TaskKind::Frames && task.state != JobState::Succeeded);
+        for task in job.tasks.iter_mut().filter(|task| task.kind == TaskKind::Assemble && frames_left) {
+            task.blocked = 1;
+        }
+    }
+
+    /// New costs of an extension.
+    pub fn set_cost(&mut self, at: usize, cost_us: i64) {
+        let client = self.jobs[at].client;
+        let cost_us = (cost_us / self.jobs[at].tasks.len() as i64).max(1);
+        for task in &mut self.jobs[at].tasks {
+            (task.cost_us, task.vcost) = (cost_us, ((cost_us as f64 / WEIGHTS[client]) as i64).max(1));
+        }
+    }
+
+    pub fn patch(&mut self, at: usize, priority: Priority) {
+        let (old, client) = (self.jobs[at].priority, self.jobs[at].client);
+        self.jobs[at].spec.set_priority(priority);
+        if old == priority {
+            return;
+        }
+        let class = priority as usize;
+        if self.jobs[at].leader.is_none() {
+            self.lift(class, client);
+        }
+        let leader = self.jobs[at].leader.and_then(|seq| self.jobs.iter().find(|job| job.seq == seq));
+        let worse = leader.is_some_and(|leader| leader.priority > priority && leader.state == JobState::Queued);
+        let job = &mut self.jobs[at];
+        job.priority = priority;
+        let flow = &mut self.flows[class][client];
+        let first = job.tasks.iter().map(|task| task.vplace).min().unwrap();
+        for task in &mut job.tasks {
+            task.vplace = flow.vtail + task.vplace - first;
+        }
+        flow.vtail += job.tasks.iter().map(|task| task.vcost).sum::<i64>();
+        if worse {
+            self.stand_alone(at, None);
+        } else {
+            self.jobs[at].events.push("queued");
+        }
+    }
+
+    pub fn expire_due(&mut self) -> Vec<JobId> {
+        let mut expired = Vec::new();
+        for at in 0..self.jobs.len() {
+            let job = &self.jobs[at];
+            let due = job.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.wall_ms);
+            if job.state == JobState::Queued && !job.started && due {
+                expired.push(job.id);
+                self.end_job(at, JobState::Expired, None);
+            }
+        }
+        expired
+    }
+
+    /// The jobs whose tasks were lost.
+    pub fn rescue(&mut self, restart: bool) -> Vec<JobId> {
+        let mut rescued: Vec<JobId> = Vec::new();
+        let lost: Vec<(usize, usize)> = (0..self.jobs.len())
+            .flat_map(|at| (0..self.jobs[at].tasks.len()).map(move |index| (at, index)))
+            .filter(|(at, index)| {
+                let task = &self.jobs[*at].tasks[*index];
+                task.state == JobState::Running && (restart || task.lease_ran_out)
+            })
+            .collect();
+        for (at, index) in lost {
+            let id = self.jobs[at].id;
+            let task = &mut self.jobs[at].tasks[index];
+            if task.state == JobState::Running {
+                task.attempts_max += u32::from(restart && task.attempt < ATTEMPTS_WITH_RESTARTS_MAX);
+                let (attempt, attempts_max, used_us) = (task.attempt, task.attempts_max, task.attempt_us);
+                self.correct(at, index, used_us);
+                if self.jobs[at].cancel_requested {
+                    self.end_cancelled(at, index);
+                } else if attempt >= attempts_max {
+                    self.fail(at, index, FailureReason::WorkerLost);
+                } else {
+                    self.requeue(at, index, attempt, used_us, None, &["retrying"]);
+                }
+            }
+            if rescued.last() != Some(&id) {
+                rescued.push(id);
+            }
+        }
+        rescued
+    }
+}
+
+/// Lets a job succeed with the outputs of another one.
+fn answer(job: &mut Reference, done: &Reference) {
+    job.become_(JobState::Succeeded);
+    job.outputs.clone_from(&done.outputs);
+    (job.cached, job.leader) = (true, None);
+    job.events.extend(job.outputs.iter().map(|_| "output"));
+    job.events.push("ended");
+    job.tasks.iter_mut().for_each(|task| task.state = JobState::Succeeded);
+}
+
+/// The one output of a task of the model.
+pub fn output_of(claim: &Claim) -> (String, String) {
+    let name = format!("{}-{}", claim.kind.as_str(), claim.task);
+    let blob = format!("outputs/{}/{}/{name}", claim.job, claim.fence);
+    (name, blob)
+}
