@@ -16,6 +16,7 @@ import asyncio
 import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -69,7 +70,7 @@ class Service:
         self.process = self.port = self.folder = None
 
     def start(self, command, environment, pattern):
-        self.folder = tempfile.mkdtemp(prefix="kiln-peer-")
+        self.folder = tempfile.mkdtemp(prefix="peer-", dir=self.arguments.folder)
         self.log = open(os.path.join(self.folder, "log"), "w+b")
         command = [part.replace("FOLDER", self.folder) for part in command]
         self.process = subprocess.Popen(
@@ -117,7 +118,6 @@ class Service:
 class Kiln(Service):
     name = "kiln"
     health = "/readyz"
-    content_type = "text/wgsl"
 
     def launch(self):
         command = [self.arguments.kiln, "serve", "--addr", f"{LOOPBACK}:0", "--data", "FOLDER/data"]
@@ -134,7 +134,6 @@ class Kiln(Service):
 class Peer(Service):
     name = "peer"
     health = "/jobs/none"
-    content_type = "text/wgsl"
 
     def launch(self):
         command = [sys.executable, "-m", "uvicorn", "service:app", "--host", LOOPBACK, "--port", "0", "--no-access-log"]
@@ -224,8 +223,10 @@ async def flood(service, source, seeds, seconds, connections):
         if state == "failed":
             raise SystemExit(f"a job of {service.name} failed: {content!r}")
         low, high = (middle + 1, high) if state == "succeeded" else (low, middle)
-    connection.close()
     taken = time.perf_counter() - start
+    for number in random.sample(numbers[:low], min(low, 20)):
+        checked(*await connection.request("GET", service.job_path(number) + "/image"))
+    connection.close()
     return low / taken, submitted / taken
 
 
@@ -244,6 +245,7 @@ def spread(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kiln", required=True, help="the release binary")
+    parser.add_argument("--folder", help="where data and logs go while it runs; must be on a disk, not in memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--in-flight", type=int, default=4, help="requests in flight when it is quiet")

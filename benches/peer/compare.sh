@@ -19,4 +19,4 @@ if [ -z "${KILN:-}" ]; then
 fi
 pin=()
 if command -v taskset >/dev/null && [ "$(nproc)" -gt 2 ]; then pin=(taskset -c 0,1); fi
-exec "${pin[@]}" "$venv/bin/python" -B "$here/compare.py" --kiln "$kiln" "$@"
+exec "${pin[@]}" "$venv/bin/python" -B "$here/compare.py" --kiln "$kiln" --folder "$target" "$@"
