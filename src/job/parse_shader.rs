@@ -37,6 +37,7 @@ const SHADER_FIELDS: &[&str] = &[
     "frame",
     "warmup",
     "params",
+    "sliders",
     "channels",
     "storage",
     "dispatches",
@@ -71,6 +72,13 @@ pub(super) fn read_shader(document: &Value, problems: &mut Problems) -> Option<S
     if let Some((value, at)) = fields.get("params") {
         spec.params = read_params(value, &at, problems);
     }
+    spec.sliders = read_list(&fields, "sliders", problems, |value, at, problems| {
+        let name = value.as_str().map(str::to_owned);
+        if name.is_none() {
+            wrong_type(at, value, "the name of a param", problems);
+        }
+        name
+    });
     if let Some((value, at)) = fields.get("channels") {
         spec.channels = read_channels(value, &at, problems);
     }
@@ -242,8 +250,10 @@ fn read_list<T>(
     read: impl Fn(&Value, &str, &mut Problems) -> Option<T>,
 ) -> Vec<T> {
     let Some((value, at)) = fields.get(name) else { return Vec::new() };
+    let expected =
+        if name == "sliders" { "an array of names of params" } else { "an array of objects, by rising frame" };
     let Value::Array(list) = value else {
-        wrong_type(&at, value, "an array of objects, by rising frame", problems);
+        wrong_type(&at, value, expected, problems);
         return Vec::new();
     };
     let one = |(index, value): (usize, &Value)| read(value, &child(&at, &index.to_string()), problems);
@@ -297,6 +307,9 @@ fn apply_sidecar(fields: &Fields<'_>, spec: &mut ShaderSpec, float32: Option<boo
     };
     for (name, value) in sidecar.sliders {
         let number = serde_json::Number::from_f64(f64::from(value)).map_or(Value::from(0), Value::Number);
+        if !spec.sliders.contains(&name) {
+            spec.sliders.push(name.clone());
+        }
         spec.params.entry(name).or_insert(number);
     }
     spec.float32 = float32.unwrap_or(sidecar.float32);

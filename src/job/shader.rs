@@ -32,6 +32,9 @@ pub struct ShaderSpec {
     /// Members of `params` (`kiln`) or of `custom` (`compute_toys`), by name: numbers, truth values or arrays of them.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub params: serde_json::Map<String, serde_json::Value>,
+    /// `compute_toys`: names of params in the order of the site's sliders; those that are not named follow by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sliders: Vec<String>,
     /// What `channel0`… show; `None` where there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<Option<ShaderChannel>>,
@@ -76,6 +79,7 @@ impl ShaderSpec {
             frames: ShaderFrames::default(),
             warmup: 0,
             params: serde_json::Map::new(),
+            sliders: Vec::new(),
             channels: Vec::new(),
             storage: BTreeMap::new(),
             dispatches: BTreeMap::new(),
@@ -87,6 +91,14 @@ impl ShaderSpec {
             output: OutputSpec::default(),
             options: SpecOptions::default(),
         }
+    }
+
+    /// `compute_toys`: the members of `custom`, in order.
+    pub fn slider_values(&self) -> Vec<(String, f32)> {
+        let listed = self.sliders.iter().filter_map(|name| self.params.get_key_value(name));
+        let others = self.params.iter().filter(|(name, _)| !self.sliders.contains(name));
+        let number = |value: &serde_json::Value| value.as_f64().unwrap_or(0.0) as f32;
+        listed.chain(others).map(|(name, value)| (name.clone(), number(value))).collect()
     }
 
     /// Every channel of every pass that is an asset, with its place in the document.

@@ -1,7 +1,7 @@
 //! The rules that a [`ShaderSpec`] keeps. What only the compiler can tell (names of params, of storage buffers, of entry points) is
 //! said by the GPU process.
 
-use super::problem::{Problems, SpecProblemKind as Kind, child};
+use super::problem::{Problems, SpecProblemKind as Kind, child, cut};
 use super::shader::*;
 use super::spec::Format;
 use super::validate::{asset, in_range, output_numbers, size};
@@ -68,6 +68,7 @@ fn dialect(spec: &ShaderSpec, problems: &mut Problems) {
     only(spec.common.is_some(), "/common", &[Shadertoy], "\"shadertoy\"");
     only(!spec.buffers.is_empty(), "/buffers", &[Shadertoy], "\"shadertoy\"");
     only(!spec.params.is_empty(), "/params", &[Kiln, ComputeToys], "\"kiln\" or \"compute_toys\"");
+    only(!spec.sliders.is_empty(), "/sliders", &[ComputeToys], "\"compute_toys\"");
     only(!spec.storage.is_empty(), "/storage", &[Kiln], "\"kiln\"");
     only(!spec.dispatches.is_empty(), "/dispatches", &[Kiln], "\"kiln\"");
     only(spec.float32, "/float32", &[ComputeToys], "\"compute_toys\"");
@@ -77,6 +78,12 @@ fn dialect(spec: &ShaderSpec, problems: &mut Problems) {
     if spec.params.len() > SHADER_PARAMS_MAX {
         let message = format!("found {} params, expected at most {SHADER_PARAMS_MAX}", spec.params.len());
         problems.add(Kind::Limit, "/params", message);
+    }
+    for (index, name) in spec.sliders.iter().enumerate() {
+        if !spec.params.contains_key(name) || spec.sliders[..index].contains(name) {
+            let message = format!("found {:?}, expected every name once, and each in \"params\"", cut(name));
+            problems.add(Kind::Invalid, format!("/sliders/{index}"), message);
+        }
     }
     if spec.dialect == ComputeToys
         && let Some((name, value)) = spec.params.iter().find(|(_, value)| !value.is_number())

@@ -30,6 +30,8 @@ pub struct Mouse {
     pub zoom: f32,
     /// A button is down.
     pub down: bool,
+    /// Where it was while a button was last down.
+    pub held: [i32; 2],
     /// Where the button went down last.
     pub start: [i32; 2],
     /// Since the last frame.
@@ -50,6 +52,7 @@ impl FrameInputs {
                 position: size.map(|side| (side / 2) as i32),
                 zoom: 1.0,
                 down: false,
+                held: [0; 2],
                 start: [0; 2],
                 delta: [0; 2],
                 pressed: false,
@@ -152,8 +155,8 @@ impl UniformBlock {
                     let touched = mouse.down || mouse.start != [0; 2];
                     if touched {
                         floats(&[
-                            mouse.position[0] as f32,
-                            y(mouse.position[1]),
+                            mouse.held[0] as f32,
+                            y(mouse.held[1]),
                             sign(mouse.down) * mouse.start[0] as f32,
                             sign(mouse.pressed) * y(mouse.start[1]),
                         ])

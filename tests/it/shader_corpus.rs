@@ -4,7 +4,10 @@
 //! pictures of [`pictures`]. Here they are compiled, shown to use every feature together, rendered, and compared with their goldens
 //! in `tests/goldens/shaders/` and, where there is one, with the closed form of their picture.
 
+mod closed_forms;
 mod features;
+mod pictures;
+mod render;
 
 use kiln::job::shader::{BufferName, ChannelFilter, ChannelWrap, ShaderChannel, ShaderDispatch, ShaderSpec};
 use kiln::job::{AttachedFiles, JobSpec};
@@ -90,8 +93,7 @@ pub fn compiled(entry: &Entry) -> Result<Program, ShaderErrors> {
     let mut request = ShaderSource::new(entry.dialect, spec.source.as_bytes(), spec.size);
     request.allowed = allowed;
     request.float32 = spec.float32;
-    request.sliders =
-        spec.params.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()? as f32))).collect();
+    request.sliders = spec.slider_values();
     request.params = spec.params.clone();
     request.storage_bytes = spec.storage.clone();
     request.dispatches = spec.dispatches.iter().map(|(name, asked)| (name.clone(), dispatch(asked))).collect();

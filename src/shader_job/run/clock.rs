@@ -39,6 +39,9 @@ impl Clock {
                 now.start = event.pos;
                 now.pressed = true;
             }
+            if event.click {
+                now.held = event.pos;
+            }
             (now.position, now.down, now.zoom) = (event.pos, event.click, event.zoom);
             self.mouse_at += 1;
         }

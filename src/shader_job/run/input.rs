@@ -305,8 +305,7 @@ fn compile_spec(
         ShaderDialect::Shadertoy => Dialect::Shadertoy,
     };
     let toys = dialect == Dialect::ComputeToys;
-    let number = |value: &serde_json::Value| value.as_f64().unwrap_or(0.0) as f32;
-    let sliders = spec.params.iter().filter(|_| toys).map(|(name, value)| (name.clone(), number(value))).collect();
+    let sliders = if toys { spec.slider_values() } else { Vec::new() };
     let dispatches = spec.dispatches.iter().map(|(name, asked)| {
         (name.clone(), DispatchRequest { workgroups: asked.workgroups, count: asked.count, once: asked.once })
     });

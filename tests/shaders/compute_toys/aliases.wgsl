@@ -27,7 +27,7 @@ fn main_image(@builtin(global_invocation_id) id: uint3) {
     let m44 = float4x4(float4(1.0), float4(2.0), float4(3.0), float4(4.0)) * float4(1.0);
     let matrices = m22.x + m23.x + m24.x + m32.x + m33.x + m34.x + m42.x + m43.x + m44.x;
     let vectors = dot(f4, float4(1.0)) - f + float(i4.y + i4.z + i4.w) + float(u4.y + u4.z + u4.w);
-    let holds = matrices == 61.0 && vectors == 9.0 && b4.x && !b4.y && b4.z && !b4.w;
+    let holds = matrices == 58.0 && vectors == 9.0 && b4.x && !b4.y && b4.z && !b4.w;
     let shade = 0.2 + 0.8 * float(id.x) / float(SCREEN_WIDTH);
     textureStore(screen, int2(id.xy), select(float4(1.0, 0.0, 0.0, 1.0), float4(0.0, shade, 0.0, 1.0), holds));
 }

@@ -14,7 +14,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if id.x >= size.x || id.y >= size.y { return; }
     let tile = id.xy / 32u;
     let uv = (vec2f(id.xy % 32u) + 0.5) / 16.0 - 0.5;
-    let level = f32(id.y % 32u) / 20.0 + 0.05;
+    let level = 0.3 + 0.9 * f32(id.x % 32u / 16u);
     var color = vec4f(0.0);
     switch tile.x + 3u * tile.y {
         case 0u: { color = textureSampleLevel(channel0, nearest, uv, 0.0); }

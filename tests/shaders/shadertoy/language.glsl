@@ -54,5 +54,5 @@ void mainImage(out vec4 fragColor, in vec2 fragCoord) {
     w *= r;
     w = r * w;
     f += mod(fragCoord.x, 2.0) + fract(f) + smoothstep(0.0, 1.0, f) + mix(0.0, 1.0, 0.5) + sign(f) + atan(f, 2.0);
-    fragColor = vec4(palette[1].xy * w, f, float(counter));
+    fragColor = vec4(fract(0.002 * fragCoord + 0.01 * palette[1].xy * w), fract(f), float(counter));
 }

@@ -13,5 +13,6 @@ void mainImage(out vec4 c, in vec2 p) {
     vec4 d = texelFetch(iChannel2, ivec2(p), 0);
     vec4 e = textureLod(iChannel3, uv, 2.0);
     ivec2 size = textureSize(iChannel0, 0);
-    c = a + b + d + e + blur(iChannel0, uv, 1.0 / float(size.x)) + vec4(iChannelResolution[0].xy, iChannelTime[1], 0.0);
+    c = 0.2 * (a + b + d + e + blur(iChannel0, uv, 1.0 / float(size.x)));
+    c += 1e-3 * vec4(iChannelResolution[0].xy, iChannelTime[1], 0.0);
 }
