@@ -12,7 +12,7 @@ pub mod follow;
 pub mod model;
 pub mod waiting;
 
-use crate::job::{Estimate, Job, JobId, JobSpec, JobState, Progress, TimeMs};
+use crate::job::{Estimate, Job, JobId, JobSpec, JobState, Priority, Progress, TimeMs};
 use crate::limits::{ESTIMATE_SECONDS_MAX, ESTIMATES_REMEMBERED_MAX};
 use crate::store::Ahead;
 use features::Features;
@@ -53,6 +53,10 @@ struct Promise {
     cost_seconds: f64,
     /// Seconds from acceptance to the end, as they were said; `None` where nothing was said.
     given: Option<Spread>,
+    /// Class in the queue.
+    priority: Priority,
+    /// Others kept the GPU busy when it was said.
+    waits: bool,
 }
 
 /// What is known of a job that has ended.
@@ -93,14 +97,14 @@ impl Estimator {
     pub fn queued(&self, spec: &JobSpec, ahead: Ahead, now_ms: TimeMs) -> Estimate {
         let inner = self.lock();
         let prediction = inner.predict(spec);
-        inner.queued(&prediction, ahead, now_ms)
+        inner.queued(&prediction, spec.priority(), ahead, now_ms)
     }
 
     /// The same for a job of which a promise is remembered: no need to read its document.
     pub fn queued_by_id(&self, id: JobId, ahead: Ahead, now_ms: TimeMs) -> Option<Estimate> {
         let inner = self.lock();
         let promise = inner.promises.get(&id)?;
-        Some(inner.queued(&promise.prediction, ahead, now_ms))
+        Some(inner.queued(&promise.prediction, promise.priority, ahead, now_ms))
     }
 
     /// The estimate of a running job. `others_seconds`: what other running jobs still need the GPU for.
@@ -153,13 +157,14 @@ impl Estimator {
     /// Remembers what was said of a job when it was accepted.
     pub fn promise(&self, id: JobId, spec: &JobSpec, cost_seconds: f64, given: Option<&Estimate>, created_ms: TimeMs) {
         let mut inner = self.lock();
+        let waits = given.is_some_and(|estimate| estimate.start_p50_ms > created_ms + 5);
         let given = given.map(|estimate| {
             let seconds = |ms: TimeMs| (ms.saturating_sub(created_ms) as f64 / 1000.0).max(1e-3);
             let (p50, p90) = (seconds(estimate.end_p50_ms), seconds(estimate.end_p90_ms));
             Spread { mu: p50.ln(), sigma: ((p90 / p50).ln() / model::Z90).max(0.01) }
         });
-        let prediction = inner.predict(spec);
-        if inner.promises.insert(id, Promise { prediction, cost_seconds, given }).is_none() {
+        let (prediction, priority) = (inner.predict(spec), spec.priority());
+        if inner.promises.insert(id, Promise { prediction, cost_seconds, given, priority, waits }).is_none() {
             inner.order.push_back(id);
         }
         while inner.order.len() > ESTIMATES_REMEMBERED_MAX
@@ -201,7 +206,7 @@ impl Estimator {
         inner.model.observe_cost(promise.cost_seconds, gpu_seconds);
         let given = promise.given.filter(|_| inner.held_up_ms < job.created_ms)?;
         let actual_seconds = ((ended_ms - job.created_ms) as f64 / 1000.0).max(1e-3);
-        inner.model.calibration.observe(given, actual_seconds);
+        inner.model.calibrate(promise.priority, promise.waits, given, actual_seconds);
         Some(Outcome { error: (actual_seconds.ln() - given.mu).abs(), within: actual_seconds <= given.p90() })
     }
 
@@ -229,7 +234,7 @@ impl Inner {
         self.model.predict(&self.features(spec))
     }
 
-    fn queued(&self, prediction: &Prediction, ahead: Ahead, now_ms: TimeMs) -> Estimate {
+    fn queued(&self, prediction: &Prediction, priority: Priority, ahead: Ahead, now_ms: TimeMs) -> Estimate {
         let tasks = ahead.tasks as f64;
         let before = ahead.gpu_seconds.max(0.0) * self.model.cost_factor();
         let (each, each_variance) = self.model.overhead_each();
@@ -241,9 +246,10 @@ impl Inner {
         let beside = if busy { prediction.busy } else { prediction.idle };
         let (_, gpu_variance) = prediction.gpu.moments();
         let total = wait + (prediction.gpu.p50() + beside.0).max(1e-3);
-        let end = self.model.calibration.apply(Spread::of_median(total, wait_variance + gpu_variance + beside.1));
+        let calibration = self.model.calibration(priority, busy);
+        let end = calibration.apply(Spread::of_median(total, wait_variance + gpu_variance + beside.1));
         let (start_p50, start_p90) = if wait > 0.0 {
-            let start = self.model.calibration.apply(Spread::of_median(wait, wait_variance));
+            let start = calibration.apply(Spread::of_median(wait, wait_variance));
             // A job starts before it ends, whatever the calibration of its end says.
             (start.p50().min(end.p50()), start.p90().min(end.p90()))
         } else {

@@ -6,6 +6,7 @@
 //! as much as that one has seen (an empirical-Bayes shrinkage: a node of weight n counts n against [`PRIOR_WEIGHT`]).
 
 use super::features::Features;
+use crate::job::Priority;
 use crate::limits::COST_NODES_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -70,12 +71,13 @@ pub struct Model {
     /// Counts observations, for the age of nodes.
     observations: u64,
     /// Seconds beside those on the GPU that a job took while others kept it busy, over all jobs.
-    busy: Mean,
+    busy: Recent,
     /// ln of what jobs took on the GPU over what they were thought to take when they were submitted: what is in the queue was
     /// estimated by an older model.
-    cost_ratio: Mean,
-    /// Learns how far whole estimates are off.
-    pub calibration: Calibration,
+    cost_ratio: Recent,
+    drift: Drift,
+    /// Learns how far whole estimates are off: by class, and apart for jobs that find the GPU idle and those that wait.
+    calibrations: [[Calibration; 2]; 3],
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -93,33 +95,74 @@ struct Node {
     /// Weight of `error2`.
     errors: f64,
     /// Seconds that a job takes beside those on the GPU, while others keep the GPU busy, and while none does.
-    busy: Mean,
-    idle: Mean,
+    busy: Recent,
+    idle: Recent,
     /// `observations` when it was used last.
     used: u64,
 }
 
-/// A recency-weighted mean and mean square of deviations.
+/// The last few values of something, of which the median counts: a scene that is loaded once does not make every job look slow.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Recent(Vec<f32>);
+
+/// Values that are remembered.
+const RECENT_MAX: usize = 7;
+
+impl Recent {
+    fn observe(&mut self, value: f64) {
+        if self.0.len() == RECENT_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(value as f32);
+    }
+
+    /// How many values there are, against a prior of weight [`PRIOR_WEIGHT`].
+    fn weight(&self) -> f64 {
+        let n = self.0.len() as f64;
+        n / (n + PRIOR_WEIGHT)
+    }
+
+    /// 0 where there are none.
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f32::total_cmp);
+        sorted.get(sorted.len() / 2).map_or(0.0, |value| f64::from(*value))
+    }
+
+    /// Mean square of the distances from the median.
+    fn variance(&self) -> f64 {
+        let median = self.median();
+        let squares: f64 = self.0.iter().map(|value| (f64::from(*value) - median).powi(2)).sum();
+        squares / self.0.len().max(1) as f64
+    }
+}
+
+/// How the machine is faster or slower than usual at the moment, since it does something else too or has got warm: an average of the
+/// last few errors, which counts as much as consecutive errors have been alike.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Mean {
-    n: f64,
-    mean: f64,
+struct Drift {
+    /// ln(actual / predicted) of the last few jobs.
+    level: f64,
+    last: f64,
+    /// Mean product of consecutive errors, and mean square of them.
+    covariance: f64,
     variance: f64,
 }
 
-impl Mean {
-    fn observe(&mut self, value: f64) {
-        // A stall of the machine must not spoil a mean that is steady otherwise: what is far out counts as not so far out.
-        let value = if self.n >= 3.0 {
-            let far = 4.0 * self.variance.sqrt() + 0.05;
-            value.clamp(self.mean - far, self.mean + far)
-        } else {
-            value
-        };
-        self.n = self.n * MEMORY + 1.0;
-        let delta = value - self.mean;
-        self.mean += delta / self.n;
-        self.variance += (delta * (value - self.mean) - self.variance) / self.n;
+impl Drift {
+    fn observe(&mut self, error: f64) {
+        let error = error.clamp(-1.0, 1.0);
+        self.level += 0.3 * (error - self.level);
+        self.covariance += 0.05 * (error * self.last - self.covariance);
+        self.variance += 0.05 * (error * error - self.variance);
+        self.last = error;
+    }
+
+    /// What to add to ln of a prediction.
+    fn correction(&self) -> f64 {
+        // The floor keeps small errors of a steady machine from being taken for a trend.
+        let alike = (self.covariance / (self.variance + 0.01)).clamp(0.0, 1.0);
+        alike * self.level
     }
 }
 
@@ -185,24 +228,33 @@ impl Model {
             let far = SLOPE_SIGMA * (x - node.x);
             mu += weight * (own - mu);
             variance += weight * (seen + far * far - variance);
-            for (mean, learnt) in [(&mut busy, node.busy), (&mut idle, node.idle)] {
-                let weight = learnt.n / (learnt.n + PRIOR_WEIGHT);
-                mean.0 += weight * (learnt.mean - mean.0);
-                mean.1 += weight * (learnt.variance - mean.1);
+            for (mean, learnt) in [(&mut busy, &node.busy), (&mut idle, &node.idle)] {
+                mean.0 += learnt.weight() * (learnt.median() - mean.0);
+                mean.1 += learnt.weight() * (learnt.variance() - mean.1);
             }
         }
-        Prediction { gpu: Spread { mu, sigma: variance.max(0.0025).sqrt() }, busy, idle }
+        Prediction { gpu: Spread { mu: mu + self.drift.correction(), sigma: variance.max(0.0025).sqrt() }, busy, idle }
+    }
+
+    /// The calibration of estimates of a class, for jobs that wait or that find the GPU idle.
+    pub fn calibration(&self, priority: Priority, waits: bool) -> &Calibration {
+        &self.calibrations[priority as usize][usize::from(waits)]
+    }
+
+    /// See [`Calibration::observe`].
+    pub fn calibrate(&mut self, priority: Priority, waits: bool, given: Spread, actual_seconds: f64) {
+        self.calibrations[priority as usize][usize::from(waits)].observe(given, actual_seconds);
     }
 
     /// Seconds that each job before another one adds to its wait beside those on the GPU, with their variance.
     pub fn overhead_each(&self) -> (f64, f64) {
-        let weight = self.busy.n / (self.busy.n + PRIOR_WEIGHT);
-        ((weight * self.busy.mean + (1.0 - weight) * 0.02).max(0.0), self.busy.variance)
+        let weight = self.busy.weight();
+        ((weight * self.busy.median() + (1.0 - weight) * 0.02).max(0.0), self.busy.variance())
     }
 
     /// Factor on estimates that were made when a job was submitted.
     pub fn cost_factor(&self) -> f64 {
-        (self.cost_ratio.mean * self.cost_ratio.n / (self.cost_ratio.n + 1.0)).clamp(-3.0, 3.0).exp()
+        (self.cost_ratio.median() * self.cost_ratio.weight()).clamp(-3.0, 3.0).exp()
     }
 
     /// Learns from what a job was thought to cost when it was submitted, and what it did cost.
@@ -222,6 +274,10 @@ impl Model {
             self.busy.observe(seconds);
         }
         let (x, y) = (features.work.ln(), seen.gpu_seconds.ln());
+        if self.nodes.contains_key(&features.keys[0]) {
+            // Of what was never seen, an error says more about the job than about the machine.
+            self.drift.observe(y - self.predict(features).gpu.mu + self.drift.correction());
+        }
         // The error of each node's own prediction, which a first observation has not.
         for (level, key) in features.keys.iter().enumerate() {
             let node = self.nodes.entry(key.clone()).or_default();
@@ -257,16 +313,20 @@ pub struct Calibration {
     bias: f64,
     /// Factor on every sigma.
     stretch: f64,
+    /// Estimates that were judged.
+    judged: u32,
 }
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self { bias: 0.0, stretch: 1.0 }
+        Self { bias: 0.0, stretch: 1.0, judged: 0 }
     }
 }
 
-/// How far one job moves the calibration.
+/// How far one job moves the calibration, once it has seen a few.
 const STEP: f64 = 0.04;
+/// The same for the first jobs of all.
+const FIRST_STEP: f64 = 0.25;
 
 impl Calibration {
     /// Corrects an estimate.
@@ -277,11 +337,13 @@ impl Calibration {
     /// Learns from an estimate, as it was given (corrected), and what came of it.
     pub fn observe(&mut self, given: Spread, actual_seconds: f64) {
         let late = actual_seconds.max(1e-3).ln() - given.mu;
+        let step = (2.0 * FIRST_STEP / (f64::from(self.judged) + 2.0)).max(STEP);
+        self.judged = self.judged.saturating_add(1);
         // Small errors move it by little, so that it does not jitter around the right place.
-        self.bias = (self.bias + STEP * (late / given.sigma.max(0.05)).clamp(-1.0, 1.0) * 0.5).clamp(-2.0, 2.0);
+        self.bias = (self.bias + 0.5 * step * (late / given.sigma.max(0.05)).clamp(-1.0, 1.0)).clamp(-2.0, 2.0);
         let above = late > Z90 * given.sigma;
         // In balance where one of ten is above.
-        self.stretch *= (STEP * if above { 0.9 } else { -0.1 }).exp();
+        self.stretch *= (step * if above { 0.9 } else { -0.1 }).exp();
         self.stretch = self.stretch.clamp(0.5, 8.0);
     }
 }
@@ -353,6 +415,33 @@ mod tests {
         (0..12).for_each(|_| model.observe(&features("a", 1e6), seen(1.0)));
         let predicted = model.predict(&features("a", 1e6)).gpu.p50();
         assert!(predicted < 3.5, "{predicted}");
+    }
+
+    #[test]
+    fn a_machine_that_is_slow_at_the_moment_is_noticed_at_once_and_noise_is_no_trend() {
+        let mut steady = Model::default();
+        (0..200).for_each(|index| steady.observe(&features("a", 1e6), seen(10.0 * (0.3 * noise(index)).exp())));
+        assert!(steady.drift.correction().abs() < 0.08, "{:?}", steady.drift);
+        let mut swinging = Model::default();
+        for index in 0..200 {
+            // Twice as slow for twenty jobs, then as fast as before.
+            let factor = if index / 20 % 2 == 0 { 1.0 } else { 2.0 };
+            swinging.observe(&features("a", 1e6), seen(10.0 * factor));
+        }
+        (0..4).for_each(|_| swinging.observe(&features("a", 1e6), seen(10.0)));
+        let predicted = swinging.predict(&features("a", 1e6)).gpu.p50();
+        assert!(predicted < 14.0, "{predicted} after four jobs of 10 s");
+    }
+
+    #[test]
+    fn loading_a_scene_once_does_not_make_every_job_look_slow() {
+        let mut model = Model::default();
+        for index in 0..40 {
+            let overhead = if index % 8 == 0 { 2.0 } else { 0.02 };
+            model.observe(&features("a", 1e6), Observation { gpu_seconds: 1.0, overhead: Some((overhead, false)) });
+        }
+        let (idle, _) = model.predict(&features("a", 1e6)).idle;
+        assert!(idle < 0.1, "{idle}");
     }
 
     #[test]
