@@ -185,6 +185,20 @@ fn doctor_fails_and_says_what_to_install_where_there_is_no_adapter() {
 }
 
 #[test]
+fn a_reader_that_has_read_enough_makes_nothing_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("none.json");
+    let mut doctor = kiln();
+    doctor.args(["doctor"]).envs([("VK_DRIVER_FILES", &nowhere), ("VK_ICD_FILENAMES", &nowhere)]);
+    let mut child = doctor.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // As `kiln doctor | head -1` does, only sooner.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{:?}: {}", output.status, text(&output.stderr));
+    assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn serve_refuses_a_folder_in_use_and_an_address_in_use() {
     let data = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
