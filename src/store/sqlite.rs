@@ -12,6 +12,7 @@ mod open;
 mod operations;
 mod order;
 mod outbox;
+mod outcome;
 mod read;
 mod retention;
 mod submit;

@@ -1,10 +1,12 @@
-//! What workers change: claim, heartbeat, commit; and the rescue of what they lost. Each runs inside the writer's transaction.
+//! What workers change: claim, heartbeat, checkpoint, commit; and the rescue of what they lost. Each runs inside the writer's
+//! transaction. What becomes of a task when an attempt ends is in `outcome`.
 //!
 //! A worker holds a task by (state, attempt, fence). Every change here compares all three, so that a worker whose lease was
 //! taken away can change nothing (invariant 4).
 
 use super::ends::{self, end_job};
 use super::order::{self, Candidate, virtual_part};
+use super::outcome::{after_attempt, after_loss, end_attempt, output};
 use super::submit::known;
 use super::writer::Tx;
 use super::{get, json, read};
@@ -12,33 +14,32 @@ use crate::job::*;
 use crate::limits::*;
 use crate::store::{AttemptEnd, Checkpointed, ClaimWant, Committed, LeaseState, NewOutput, OutputRecorded, StoreError};
 use sqlx::sqlite::SqliteRow;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Rows that cannot be read, failed by one claim before it gives way to the other operations that wait.
 const CORRUPT_JOBS_FAILED_MAX: usize = 64;
 
 /// A task that is held, and what the store needs to know to end its attempt.
-struct Held {
-    seq: i64,
-    id: JobId,
-    task: u32,
-    kind: TaskKind,
-    frames: i64,
-    rank: i64,
-    client_id: i64,
-    attempt: u32,
-    attempts_max: u32,
-    deaths: u32,
-    fence: i64,
-    cancel_requested: bool,
-    checkpoint: Option<String>,
-    progress: Option<String>,
+pub(super) struct Held {
+    pub(super) seq: i64,
+    pub(super) id: JobId,
+    pub(super) task: u32,
+    pub(super) kind: TaskKind,
+    pub(super) frames: i64,
+    pub(super) rank: i64,
+    pub(super) client_id: i64,
+    pub(super) attempt: u32,
+    pub(super) attempts_max: u32,
+    pub(super) deaths: u32,
+    pub(super) fence: i64,
+    pub(super) cancel_requested: bool,
+    pub(super) checkpoint: Option<String>,
+    pub(super) progress: Option<String>,
     /// See the columns of the same names.
-    vcost: i64,
-    cost_us: i64,
-    left_us: i64,
-    attempt_us: i64,
-    waited_since_ms: Option<TimeMs>,
+    pub(super) vcost: i64,
+    pub(super) cost_us: i64,
+    pub(super) left_us: i64,
+    pub(super) attempt_us: i64,
+    pub(super) waited_since_ms: Option<TimeMs>,
 }
 
 /// The columns that [`Held::read`] reads.
@@ -77,106 +78,6 @@ impl Held {
 fn kind_of(row: &SqliteRow) -> Result<TaskKind, StoreError> {
     let word: &str = get(row, "kind")?;
     TaskKind::parse(word).ok_or_else(|| StoreError::Corrupt(format!("found the task kind {word:?}, which is none")))
-}
-
-/// What becomes of a task at the end of an attempt.
-enum Next {
-    Succeed {
-        outputs: Vec<NewOutput>,
-        report: serde_json::Value,
-    },
-    Cancel,
-    Fail(Failure),
-    /// Back in the queue.
-    Requeue {
-        attempt: u32,
-        attempts_max: u32,
-        deaths: u32,
-        delay_ms: i64,
-        why: Why,
-    },
-}
-
-/// Why a task goes back into the queue.
-enum Why {
-    /// The attempt was lost to a fault of the machine.
-    Fault(FailureReason),
-    /// It was put back without a fault.
-    Released,
-    /// It was put aside for a more urgent task.
-    Preempted(Option<String>),
-}
-
-/// Decides about an attempt that a worker ended.
-fn after_attempt(held: &Held, end: AttemptEnd) -> Next {
-    match end {
-        AttemptEnd::Succeeded { outputs, report } => Next::Succeed { outputs, report },
-        AttemptEnd::Cancelled => Next::Cancel,
-        AttemptEnd::Released | AttemptEnd::Preempted { .. } if held.cancel_requested => Next::Cancel,
-        AttemptEnd::Released => put_back(held, Why::Released),
-        AttemptEnd::Preempted { checkpoint } => put_back(held, Why::Preempted(checkpoint)),
-        AttemptEnd::Failed(failure) => after_failure(held, failure),
-    }
-}
-
-/// The attempt does not count.
-fn put_back(held: &Held, why: Why) -> Next {
-    Next::Requeue {
-        attempt: held.attempt.saturating_sub(1),
-        attempts_max: held.attempts_max,
-        deaths: held.deaths,
-        delay_ms: 0,
-        why,
-    }
-}
-
-fn after_failure(held: &Held, failure: Failure) -> Next {
-    let deaths = held.deaths + u32::from(failure.reason == FailureReason::WorkerLost);
-    if failure.reason.disposition() == Disposition::Fail {
-        Next::Fail(failure)
-    } else if held.cancel_requested {
-        // It would be retried, but nobody wants it any more.
-        Next::Cancel
-    } else if deaths >= GPU_PROCESS_DEATHS_MAX {
-        let message =
-            format!("the GPU process died {deaths} times while it ran this job; the last time: {}", failure.message);
-        Next::Fail(Failure { reason: FailureReason::Quarantined, message, ..failure })
-    } else if held.attempt >= held.attempts_max {
-        Next::Fail(failure)
-    } else {
-        Next::Requeue {
-            attempt: held.attempt,
-            attempts_max: held.attempts_max,
-            deaths,
-            delay_ms: retry_delay_ms(held.attempt),
-            why: Why::Fault(failure.reason),
-        }
-    }
-}
-
-/// Decides about a task whose worker is gone. That is no sign against the job, so it counts no death.
-fn after_loss(held: &Held, restart: bool) -> Next {
-    let reason = FailureReason::WorkerLost;
-    // A restart of the server says even less: it gives the attempt back, but not without end, for it may be the job that
-    // brings the server down.
-    let attempts_max = held.attempts_max + u32::from(restart && held.attempt < ATTEMPTS_WITH_RESTARTS_MAX);
-    if held.cancel_requested {
-        Next::Cancel
-    } else if held.attempt >= attempts_max {
-        let message = format!("the worker was lost in attempt {}, which was the last one allowed", held.attempt);
-        Next::Fail(Failure { reason, message, details: Vec::new() })
-    } else {
-        let delay_ms = if restart { 0 } else { retry_delay_ms(held.attempt) };
-        Next::Requeue { attempt: held.attempt, attempts_max, deaths: held.deaths, delay_ms, why: Why::Fault(reason) }
-    }
-}
-
-/// Twice as long after each attempt, up to a bound; a random half of it, so that what failed together does not come back
-/// together.
-fn retry_delay_ms(attempt: u32) -> i64 {
-    let longest = (RETRY_DELAY_MS_MIN << attempt.saturating_sub(1).min(16)).min(RETRY_DELAY_MS_MAX);
-    let random = RandomState::new().build_hasher().finish();
-    longest / 2 + (random % (longest / 2).unsigned_abs()) as i64
 }
 
 pub(super) async fn claim(
@@ -405,222 +306,4 @@ pub(super) async fn rescue(tx: &mut Tx, all: bool) -> Result<Vec<JobId>, StoreEr
         }
     }
     Ok(rescued)
-}
-
-/// Writes what was decided: task, job, outputs and events.
-async fn end_attempt(tx: &mut Tx, held: &Held, next: Next) -> Result<(), StoreError> {
-    let used_us = match &next {
-        // A worker that does not measure is taken at the estimate.
-        Next::Succeed { .. } if held.attempt_us == 0 => held.left_us,
-        Next::Succeed { .. } | Next::Cancel | Next::Fail(_) | Next::Requeue { .. } => held.attempt_us,
-    };
-    correct(tx, held, used_us).await?;
-    match next {
-        Next::Succeed { outputs, report } => succeed(tx, held, outputs, report).await,
-        Next::Cancel => {
-            end_task(tx, held, JobState::Cancelled, None).await?;
-            settle(tx, held, true).await
-        }
-        Next::Fail(error) => {
-            end_task(tx, held, JobState::Failed, None).await?;
-            end_job(tx, held.seq, Some(held.id), JobState::Failed, Some(error)).await
-        }
-        Next::Requeue { attempt, attempts_max, deaths, delay_ms, why } => {
-            let run_at_ms = tx.now_ms + delay_ms;
-            let checkpoint = match &why {
-                Why::Preempted(Some(key)) => Some(key.clone()),
-                Why::Fault(_) | Why::Released | Why::Preempted(None) => held.checkpoint.clone(),
-            };
-            requeue(tx, held, [attempt, attempts_max, deaths], run_at_ms, checkpoint, used_us).await?;
-            match &why {
-                Why::Fault(reason) => {
-                    let retrying = EventKind::Retrying { reason: *reason, attempt: attempt + 1 };
-                    tx.event(held.seq, held.id, retrying).await?;
-                }
-                Why::Preempted(_) => {
-                    tx.event(held.seq, held.id, EventKind::Preempted).await?;
-                }
-                Why::Released => {}
-            }
-            tx.ready(held.rank, run_at_ms).await?;
-            if let (Why::Preempted(_), Some(since)) = (&why, held.waited_since_ms) {
-                // It was claimed, but did not get to its end: its class goes on waiting.
-                let waits =
-                    sqlx::query("UPDATE class SET waiting_since_ms = min(waiting_since_ms, ?2) WHERE priority = ?1");
-                tx.run(waits.bind(held.rank).bind(since)).await?;
-            }
-            settle(tx, held, false).await
-        }
-    }
-}
-
-/// Replaces the estimate that the client was charged by what the attempt used, and adds that to the job.
-async fn correct(tx: &mut Tx, held: &Held, used_us: i64) -> Result<(), StoreError> {
-    let charged = virtual_part(held.left_us, held.cost_us, held.vcost);
-    let used = virtual_part(used_us, held.cost_us, held.vcost);
-    let flow = sqlx::query(
-        "UPDATE flow SET vfinish = max(vfinish + ?3, min(vfinish, vfloor)) WHERE priority = ?1 AND client_id = ?2",
-    );
-    tx.run(flow.bind(held.rank).bind(held.client_id).bind(used - charged)).await?;
-    let job = sqlx::query("UPDATE job SET gpu_us = gpu_us + ?2 WHERE seq = ?1");
-    tx.run(job.bind(held.seq).bind(held.attempt_us)).await.map(drop)
-}
-
-async fn requeue(
-    tx: &mut Tx,
-    held: &Held,
-    [attempt, attempts_max, deaths]: [u32; 3],
-    run_at_ms: TimeMs,
-    checkpoint: Option<String>,
-    used_us: i64,
-) -> Result<(), StoreError> {
-    // With a checkpoint the rest is to be done, of which something is always left; without one, all of it.
-    let left_us = match &checkpoint {
-        Some(_) => (held.left_us - used_us).max(held.cost_us / 100).max(1),
-        None => held.cost_us,
-    };
-    let kept = checkpoint.as_ref().and(held.progress.as_ref());
-    let task = sqlx::query(
-        "UPDATE task SET state = 'queued', owner = NULL, lease_until_ms = NULL, progress = ?9, attempt = ?3, attempts_max = ?4,
-                deaths = ?5, run_at_ms = ?6, left_us = ?7, checkpoint = ?8, attempt_us = 0
-         WHERE job_seq = ?1 AND idx = ?2 AND state = 'running'",
-    )
-    .bind(held.seq)
-    .bind(held.task)
-    .bind(attempt)
-    .bind(attempts_max)
-    .bind(deaths)
-    .bind(run_at_ms)
-    .bind(left_us)
-    .bind(&checkpoint)
-    .bind(kept);
-    tx.run(task).await?;
-    let job = sqlx::query(
-        "UPDATE job SET attempt = (SELECT max(attempt) FROM task WHERE job_seq = ?1), progress = ?2 WHERE seq = ?1",
-    );
-    tx.run(job.bind(held.seq).bind(kept)).await.map(drop)
-}
-
-async fn succeed(
-    tx: &mut Tx,
-    held: &Held,
-    outputs: Vec<NewOutput>,
-    report: serde_json::Value,
-) -> Result<(), StoreError> {
-    let progress = finished_progress(held)?;
-    end_task(tx, held, JobState::Succeeded, Some(&progress)).await?;
-    let units = match held.kind {
-        TaskKind::Frames => held.frames,
-        TaskKind::Assemble => 1,
-    };
-    // A job of several tasks shows the report of its first one.
-    let job = sqlx::query(
-        "UPDATE job SET tasks_succeeded = tasks_succeeded + 1, units_succeeded = min(units_succeeded + ?2, units), progress = ?3,
-                report = iif(report IS NULL OR ?4 = 0, ?5, report) WHERE seq = ?1",
-    );
-    tx.run(job.bind(held.seq).bind(units).bind(progress).bind(held.task).bind(report.to_string())).await?;
-    for (ordinal, new) in outputs.iter().enumerate() {
-        output(tx, held, ordinal, new).await?;
-    }
-    settle(tx, held, false).await
-}
-
-async fn end_task(tx: &mut Tx, held: &Held, to: JobState, progress: Option<&str>) -> Result<(), StoreError> {
-    assert!(JobState::Running.may_become(to), "a running task does not become {to:?}");
-    let end = sqlx::query(
-        "UPDATE task SET state = ?3, owner = NULL, lease_until_ms = NULL, progress = coalesce(?4, progress)
-         WHERE job_seq = ?1 AND idx = ?2 AND state = 'running'",
-    );
-    tx.run(end.bind(held.seq).bind(held.task).bind(to.as_str()).bind(progress)).await.map(drop)
-}
-
-/// What becomes of the job now that one of its tasks is no longer held. `cancelled`: the worker let go of it for a cancel.
-async fn settle(tx: &mut Tx, held: &Held, cancelled: bool) -> Result<(), StoreError> {
-    let query = sqlx::query(
-        "SELECT tasks, tasks_succeeded, cancel_requested,
-                tasks > 1 AND EXISTS (SELECT 1 FROM task WHERE job_seq = ?1 AND state = 'running') AS runs_on
-         FROM job WHERE seq = ?1",
-    );
-    let row = tx.one(query.bind(held.seq)).await?;
-    let (tasks, succeeded): (i64, i64) = (get(&row, "tasks")?, get(&row, "tasks_succeeded")?);
-    let cancelled = cancelled || get(&row, "cancel_requested")?;
-    let runs_on: bool = get(&row, "runs_on")?;
-    room_again(tx, held).await?;
-    if succeeded == tasks {
-        return end_job(tx, held.seq, Some(held.id), JobState::Succeeded, None).await;
-    }
-    if cancelled {
-        // The job ends when the GPU is free of all of it.
-        return match runs_on {
-            true => Ok(()),
-            false => end_job(tx, held.seq, Some(held.id), JobState::Cancelled, None).await,
-        };
-    }
-    if succeeded == tasks - 1 {
-        let unblock =
-            sqlx::query("UPDATE task SET blocked = 0 WHERE job_seq = ?1 AND state = 'queued' AND blocked = 1");
-        if tx.run(unblock.bind(held.seq)).await? > 0 {
-            let now_ms = tx.now_ms;
-            tx.ready(held.rank, now_ms).await?;
-        }
-    }
-    if runs_on {
-        return Ok(());
-    }
-    tx.run(sqlx::query("UPDATE job SET state = 'queued' WHERE seq = ?1 AND state = 'running'").bind(held.seq)).await?;
-    let position = order::position(&mut tx.connection, held.id).await?;
-    tx.event(held.seq, held.id, EventKind::Queued { position }).await.map(drop)
-}
-
-/// A client that was at its bound has room for another task now.
-async fn room_again(tx: &mut Tx, held: &Held) -> Result<(), StoreError> {
-    let bounded = sqlx::query("SELECT 1 FROM client WHERE id = ?1 AND max_running IS NOT NULL").bind(held.client_id);
-    if tx.row(bounded).await?.is_some() {
-        let now_ms = tx.now_ms;
-        tx.claimable(now_ms);
-    }
-    Ok(())
-}
-
-/// The last progress, brought to its end: the last heartbeat before a success may be seconds old.
-fn finished_progress(held: &Held) -> Result<String, StoreError> {
-    let last: Progress = held.progress.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let finished = Progress {
-        phase: Phase::Encoding,
-        fraction: 1.0,
-        samples_done: last.samples_total,
-        frames_done: last.frames_total,
-        ..last
-    };
-    json(&finished)
-}
-
-/// Outputs are shown in the order of their tasks, whichever was ready first. The blobs that the new one replaces; `None` where it is
-/// there already.
-async fn output(tx: &mut Tx, held: &Held, ordinal: usize, new: &NewOutput) -> Result<Option<Vec<String>>, StoreError> {
-    let Output { name, media_type, bytes, sha256 } = &new.output;
-    let ordinal = i64::from(held.task) * OUTPUTS_MAX as i64 + ordinal as i64;
-    // An extended job has one of this name already, and so has one whose earlier attempt came as far.
-    let old = sqlx::query(
-        "DELETE FROM output WHERE job_seq = ?1 AND (name = ?2 OR ordinal = ?3) RETURNING name, ordinal, blob",
-    );
-    let old = tx.rows(old.bind(held.seq).bind(name).bind(ordinal)).await?;
-    let mut replaced = Vec::new();
-    let mut same = false;
-    for row in &old {
-        let blob: String = get(row, "blob")?;
-        same |= blob == new.blob && get::<i64>(row, "ordinal")? == ordinal;
-        replaced.push(blob);
-    }
-    replaced.retain(|blob| *blob != new.blob);
-    let insert = sqlx::query(
-        "INSERT INTO output (job_seq, ordinal, name, blob, bytes, sha256, media_type) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    );
-    let insert = insert.bind(held.seq).bind(ordinal).bind(name).bind(&new.blob).bind(*bytes as i64);
-    tx.run(insert.bind(sha256).bind(media_type)).await?;
-    if same {
-        return Ok(None);
-    }
-    tx.event(held.seq, held.id, EventKind::Output(new.output.clone())).await?;
-    Ok(Some(replaced))
 }
