@@ -41,7 +41,8 @@ async fn submit(store: &SqliteStore, numbers: std::ops::Range<usize>, at_once: u
     let mut running: FuturesUnordered<_> = numbers.by_ref().take(at_once).map(one).collect();
     let (mut times, mut ids) = (Vec::new(), Vec::new());
     while let Some((time, id)) = running.next().await {
-        (times.push(time), ids.push(id));
+        times.push(time);
+        ids.push(id);
         running.extend(numbers.next().map(one));
     }
     (times, ids)

@@ -15,6 +15,7 @@ use crate::limits::*;
 use crate::store::{Ahead, ClaimWant, QueueMode, StoreError};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A task that may be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -362,9 +363,8 @@ pub(super) async fn ahead_of_all(
             None => None,
             Some(First { place: None, .. }) => Some(Ahead::default()),
             Some(First { rank, place: Some(place) }) => {
-                if !orders.contains_key(&rank) {
-                    let order = Order::read(connection, rank).await?;
-                    orders.insert(rank, order);
+                if let Entry::Vacant(entry) = orders.entry(rank) {
+                    entry.insert(Order::read(connection, rank).await?);
                 }
                 Some(orders[&rank].ahead(place))
             }

@@ -281,7 +281,8 @@ impl Model {
                 let mut purged = bench.store().purge(&retention).await.unwrap().jobs;
                 let mut ended: Vec<JobId> =
                     self.jobs.iter().filter(|job| job.state.is_terminal()).map(|job| job.id).collect();
-                (purged.sort_unstable(), ended.sort_unstable());
+                purged.sort_unstable();
+                ended.sort_unstable();
                 // What ended before the clock went back lies further in the future than this looks.
                 assert!(purged.iter().all(|id| ended.contains(id)), "only what has ended is forgotten");
                 for id in purged {

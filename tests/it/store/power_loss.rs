@@ -23,6 +23,18 @@ async fn open(dir: &Path) -> Arc<SqliteStore> {
 /// What was answered: the last known state of each job.
 type Ledger = Arc<Mutex<HashMap<JobId, JobState>>>;
 
+/// A cut: the operation of the disk that it came before, what was answered by then, and what is left.
+type Cut = (u64, HashMap<JobId, JobState>, Image);
+
+fn answered(ledger: &Ledger) -> HashMap<JobId, JobState> {
+    ledger.lock().unwrap().clone()
+}
+
+/// What is left in a folder's files after a cut.
+fn cut(dir: &Path, random: u64) -> Image {
+    disk(dir).lock().unwrap().cut(&mut || random)
+}
+
 /// Submits, claims and ends jobs, eight at a time, and writes down what is answered. Errors are given back.
 async fn work(store: &Arc<SqliteStore>, ledger: &Ledger, rounds: usize) -> Vec<StoreError> {
     let round = async |round: usize| -> Result<(), StoreError> {
@@ -81,7 +93,7 @@ async fn what_was_answered_survives_a_power_cut_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let ledger = Ledger::default();
-    let cuts: Arc<Mutex<Vec<(u64, HashMap<JobId, JobState>, Image)>>> = Arc::default();
+    let cuts: Arc<Mutex<Vec<Cut>>> = Arc::default();
     let (seen, taken) = (ledger.clone(), cuts.clone());
     let mut random = random(0x5eed);
     let mut next = 0;
@@ -113,7 +125,8 @@ async fn what_was_answered_survives_a_power_cut_at_any_moment() {
 #[tokio::test]
 async fn the_disk_of_these_tests_does_lose_what_was_not_synced() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = disk(dir.path());
+    // Registers the layer.
+    drop(disk(dir.path()));
     let open = |synchronous| {
         let path = dir.path().join("kiln.sqlite");
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).vfs(VFS);
@@ -133,8 +146,8 @@ async fn the_disk_of_these_tests_does_lose_what_was_not_synced() {
     safe.close().await.unwrap();
     let mut unsafe_ = open(SqliteSynchronous::Off).connect().await.unwrap();
     sqlx::query("INSERT INTO thing VALUES (2)").execute(&mut unsafe_).await.unwrap();
-    assert_eq!(rows(disk.lock().unwrap().cut(&mut || 0)).await, 1, "all that was not synced is lost");
-    assert_eq!(rows(disk.lock().unwrap().cut(&mut || 2)).await, 2, "or all of it is there");
+    assert_eq!(rows(cut(dir.path(), 0)).await, 1, "all that was not synced is lost");
+    assert_eq!(rows(cut(dir.path(), 2)).await, 2, "or all of it is there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,7 +182,7 @@ async fn a_disk_that_fills_up_at_any_write_loses_nothing_and_heals_by_itself() {
         let late = work(&store, &ledger, 4).await;
         assert!(late.is_empty(), "round {round}: there is room again, and nobody had to help: {late:?}");
         store.close().await;
-        check(dir.path(), &ledger.lock().unwrap().clone(), &format!("round {round}")).await;
+        check(dir.path(), &answered(&ledger), &format!("round {round}")).await;
     }
 }
 
@@ -183,14 +196,14 @@ async fn an_fsync_that_fails_is_an_answer_that_is_not_given() {
     disk.lock().unwrap().broken = true;
     let errors = work(&store, &ledger, 8).await;
     assert_eq!(errors.len(), 8, "nothing is answered that is not on the disk: {errors:?}");
-    let image = disk.lock().unwrap().cut(&mut || 0);
+    let image = cut(dir.path(), 0);
     disk.lock().unwrap().broken = false;
     let left = tempfile::tempdir().unwrap();
     write_image(&image, left.path());
-    check(left.path(), &ledger.lock().unwrap().clone(), "the failed fsync").await;
+    check(left.path(), &answered(&ledger), "the failed fsync").await;
     assert!(work(&store, &ledger, 8).await.is_empty(), "a disk that works again is used again");
     store.close().await;
-    check(dir.path(), &ledger.lock().unwrap().clone(), "after it").await;
+    check(dir.path(), &answered(&ledger), "after it").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,5 +222,5 @@ async fn a_store_that_another_program_holds_is_busy_and_then_goes_on() {
     assert!(work(&store, &ledger, 8).await.is_empty());
     other.close().await.unwrap();
     store.close().await;
-    check(dir.path(), &ledger.lock().unwrap().clone(), "afterwards").await;
+    check(dir.path(), &answered(&ledger), "afterwards").await;
 }

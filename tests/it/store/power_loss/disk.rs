@@ -73,7 +73,7 @@ impl Disk {
                     (0, _) => {}
                     (1, Change::Write { offset, data }) => {
                         for (index, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                            if random() % 2 == 0 {
+                            if random().is_multiple_of(2) {
                                 let offset = offset + index * SECTOR_BYTES;
                                 Change::Write { offset, data: sector.to_vec() }.apply(&mut left);
                             }
@@ -191,7 +191,7 @@ fn register() {
         unsafe {
             let usual = usual();
             assert!(!usual.is_null(), "SQLite has a default VFS");
-            let name = CStr::from_bytes_with_nul(b"kiln-power-loss\0").unwrap();
+            let name = c"kiln-power-loss";
             let file_bytes = size_of::<Ours>() as c_int + (*usual).file_bytes;
             let vfs = Vfs { file_bytes, next: null_mut(), name: name.as_ptr(), open, delete, ..*usual };
             assert_eq!(sqlite3_vfs_register(Box::into_raw(Box::new(vfs)), 0), 0);

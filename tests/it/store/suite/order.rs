@@ -73,7 +73,7 @@ async fn serve(bench: &Bench, count: usize, gpu_seconds: f64) -> Vec<String> {
     served
 }
 
-fn shares<'a>(served: &'a [String], client: &str) -> usize {
+fn shares(served: &[String], client: &str) -> usize {
     served.iter().filter(|served| *served == client).count()
 }
 
