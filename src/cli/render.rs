@@ -13,7 +13,8 @@ use crate::gpu_process::pipeline::Pipeline;
 use crate::gpu_process::protocol::{Reply, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::{AssetRef, Preset};
 use crate::job::{
-    AttachedFiles, Failure, JobId, JobSpec, Output, SpecError, SpecProblem, document_from_options, option_of,
+    AttachedFiles, Failure, JobId, JobSpec, Output, Progress, SpecError, SpecProblem, TaskKind, TaskPlan,
+    document_from_options, option_of,
 };
 use crate::limits::PIPE_FRAMES_QUEUED_MAX;
 use anyhow::Context;
@@ -117,7 +118,11 @@ fn render(mut args: Args) -> Result<(), Stop> {
     let spec_json = serde_json::to_string(&spec).context("the job document cannot be written")?;
     let task = TaskKey { job: JobId::now_v7(), fence: 1 };
     let run = RunTask::still(task, spec_json, assets, work.path().to_owned());
-    let (outputs, report) = run_task(&args, run)?;
+    let (mut outputs, report) = run_tasks(&args, tasks(&spec, &run))?;
+    if spec.tasks().iter().any(|task| task.kind == TaskKind::Assemble) {
+        // Of an animation nobody asked for the frames.
+        outputs.drain(..outputs.len().saturating_sub(1));
+    }
     let output = outputs.first().context("the renderer made no picture")?;
     match &outputs[..] {
         [output] => deliver(output, work.path(), &args.output, to_stdout)?,
@@ -138,7 +143,11 @@ fn render(mut args: Args) -> Result<(), Stop> {
         super::say(result);
     } else if !to_stdout {
         let what = match &spec {
-            JobSpec::Scene(spec) => format!("{} x {}, {} samples", spec.size[0], spec.size[1], spec.samples),
+            JobSpec::Scene(spec) => {
+                let frames = spec.frames.as_ref().map(|frames| format!("{} frames, ", frames.count()));
+                let [width, height] = spec.size;
+                format!("{width} x {height}, {}{} samples", frames.unwrap_or_default(), spec.samples)
+            }
             JobSpec::Shader(spec) => format!("{} x {}, {} frames", spec.size[0], spec.size[1], spec.frames.count()),
         };
         super::say(format_args!("{}  {what}, {seconds:.1} s", args.output.display()));
@@ -258,17 +267,65 @@ fn wrong_options(error: &SpecError) -> String {
     error.problems.iter().map(line).collect::<Vec<_>>().join("\n       ")
 }
 
-/// Runs the task to its end; Ctrl-C cancels it.
-fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
-    let key = run.task;
+/// Runs tasks to their ends, one after the other; Ctrl-C cancels them. Answers the outputs of all, and the last one's report.
+fn run_tasks(args: &Args, runs: Vec<RunTask>) -> Result<(Vec<Output>, String), Stop> {
     let mut display = Display::new(args.quiet);
     let (_keeps_it_open, interrupts) = interrupts();
     let (device_thread, device) = DeviceThread::spawn(&args.gpu)
         .map_err(|error| Stop::Error(anyhow::anyhow!("{error}\nkiln doctor says more about this machine's GPU")))?;
     let (sender, replies) = bounded(PIPE_FRAMES_QUEUED_MAX);
     let pipeline = Pipeline::start(device, sender);
+    let count = runs.len();
+    let (mut outputs, mut report) = (Vec::new(), String::new());
+    for (index, run) in runs.into_iter().enumerate() {
+        let of_all =
+            |progress: Progress| Progress { fraction: (index as f32 + progress.fraction) / count as f32, ..progress };
+        match run_task(&pipeline, run, &replies, &interrupts, |progress| display.show(&of_all(progress)))? {
+            TaskEnd::Succeeded { outputs: made, report_json } => {
+                outputs.extend(made);
+                report = report_json;
+            }
+            TaskEnd::Cancelled | TaskEnd::PutAside => return Err(Stop::Cancelled),
+            TaskEnd::Failed(failure) => {
+                display.end();
+                // A driver that hangs would hang in the shutdown too; the end of this process ends both.
+                std::mem::forget(device_thread);
+                return Err(Stop::Failed(failure));
+            }
+        }
+    }
+    display.end();
+    device_thread.shutdown();
+    Ok((outputs, report))
+}
+
+/// The tasks of a job, made of the one for all of it.
+fn tasks(spec: &JobSpec, run: &RunTask) -> Vec<RunTask> {
+    let JobSpec::Scene(scene) = spec else { return vec![run.clone()] };
+    let frame_path = |frame: u32| run.output_dir.join(scene.frame_name(frame));
+    let task = |(index, plan): (usize, TaskPlan)| RunTask {
+        task: TaskKey { fence: index as i64 + 1, ..run.task },
+        frames: match plan.kind {
+            TaskKind::Frames => Vec::new(),
+            TaskKind::Assemble => (plan.first_frame..=plan.last_frame).map(frame_path).collect(),
+        },
+        plan,
+        ..run.clone()
+    };
+    spec.tasks().into_iter().enumerate().map(task).collect()
+}
+
+/// One task, to its last message.
+fn run_task(
+    pipeline: &Pipeline,
+    run: RunTask,
+    replies: &Receiver<Reply>,
+    interrupts: &Receiver<()>,
+    mut show: impl FnMut(Progress),
+) -> Result<TaskEnd, Stop> {
+    let key = run.task;
     pipeline.run(run);
-    let result = loop {
+    loop {
         let reply = select! {
             recv(replies) -> reply => reply.context("the renderer's threads ended")?,
             recv(interrupts) -> _ => {
@@ -277,8 +334,8 @@ fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
             }
         };
         match reply {
-            Reply::Progress { progress, .. } => display.show(&progress),
-            Reply::Ended { result, .. } => break result,
+            Reply::Progress { progress, .. } => show(progress),
+            Reply::Ended { result, .. } => return Ok(result),
             Reply::Log { message, .. } => eprintln!("{message}"),
             Reply::Fatal { message } => return Err(Stop::Error(anyhow::anyhow!(message))),
             Reply::Ready { .. }
@@ -292,18 +349,6 @@ fn run_task(args: &Args, run: RunTask) -> Result<(Vec<Output>, String), Stop> {
             | Reply::Preempted { .. }
             | Reply::Resident { .. } => {}
         }
-    };
-    display.end();
-    if matches!(result, TaskEnd::Failed(_)) {
-        // A driver that hangs would hang in the shutdown too; the end of this process ends both.
-        std::mem::forget(device_thread);
-    } else {
-        device_thread.shutdown();
-    }
-    match result {
-        TaskEnd::Succeeded { outputs, report_json } => Ok((outputs, report_json)),
-        TaskEnd::Cancelled | TaskEnd::PutAside => Err(Stop::Cancelled),
-        TaskEnd::Failed(failure) => Err(Stop::Failed(failure)),
     }
 }
 

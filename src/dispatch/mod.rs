@@ -268,8 +268,15 @@ impl Dispatcher {
             Reply::Ready { .. } | Reply::Fatal { .. } | Reply::Heartbeat { .. } | Reply::Leaving => return,
         };
         let Some(held) = self.held.get_mut(&task) else { return };
-        let courtesy =
-            matches!(message, Message::Output(..) | Message::Log(_) | Message::Preview { .. } | Message::Preempted);
+        // A checkpoint is one too: the next one has more in it, and the last one before an end finds room.
+        let courtesy = matches!(
+            message,
+            Message::Output(..)
+                | Message::Log(_)
+                | Message::Preview { .. }
+                | Message::Preempted
+                | Message::Checkpoint(_)
+        );
         if matches!(message, Message::DeviceFree | Message::Ended(_)) {
             held.ahead = false;
         }
