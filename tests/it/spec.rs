@@ -403,7 +403,7 @@ fn every_option_of_the_table_is_read_and_every_word_of_it_is_accepted() {
             if option.name == "float32" {
                 pairs.push(("dialect", "compute_toys"));
             }
-            if option.name == "start" {
+            if ["start", "fps"].contains(&option.name) {
                 pairs.push(("end", "7"));
             }
             let spec = JobSpec::from_options(pairs, &files).unwrap_or_else(|error| panic!("{}: {error}", option.name));

@@ -313,7 +313,7 @@ async fn a_render_goes_on_after_its_server_was_killed_and_after_it_was_told_to_s
         return;
     }
     let data = tempfile::tempdir().unwrap();
-    let query = format!("{}&reuse=false", seconds());
+    let query = seconds().to_owned();
     let server = start(data.path());
     let undisturbed = server.submit(small_scene(1), &query).await;
     let expected = server.picture(&server.wait_for_state(&undisturbed, "succeeded").await).await;
@@ -341,7 +341,7 @@ async fn an_interactive_job_gets_the_device_while_a_long_one_runs_and_changes_no
         return;
     }
     let data = tempfile::tempdir().unwrap();
-    let query = format!("{}&reuse=false", seconds());
+    let query = seconds().to_owned();
     let server = start(data.path());
     let undisturbed = server.submit(small_scene(1), &query).await;
     let expected = server.picture(&server.wait_for_state(&undisturbed, "succeeded").await).await;
