@@ -152,6 +152,8 @@ pub const WAIT_SECONDS_MAX: u64 = 300;
 pub const LIST_JOBS_MAX: u32 = 200;
 /// Jobs answered in one page of a list where the client does not say.
 pub const LIST_JOBS_DEFAULT: u32 = 50;
+/// Characters of one text of a shader in a list of jobs.
+pub const LISTED_TEXT_CHARACTERS_MAX: usize = 256;
 /// Events answered in one page, and read from the store at once.
 pub const EVENTS_PAGE_MAX: u32 = 200;
 /// Seconds between the comments that keep an event stream alive.

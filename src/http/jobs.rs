@@ -234,7 +234,8 @@ pub async fn list(State(app): State<AppState>, mut query: Query) -> Answer {
     let jobs = app.store.list(ListFilter { client: None, state, kind, label, before, limit }).await?;
     // A full page may be the last one; then the next one is empty, which costs less than counting.
     let next = jobs.last().filter(|_| jobs.len() == limit as usize).map(|last| cursor(last.created_ms, last.id));
-    let shown = view::jobs(&app, &jobs).await?;
+    let mut shown = view::jobs(&app, &jobs).await?;
+    shown.iter_mut().for_each(view::shorten);
     Ok(json(200, &json!({"jobs": shown, "next": next})))
 }
 

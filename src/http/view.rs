@@ -2,6 +2,7 @@
 
 use super::{AppState, job_url};
 use crate::job::{Estimate, Event, EventKind, Job, JobSpec, JobState, Output, Progress, timestamp};
+use crate::limits::LISTED_TEXT_CHARACTERS_MAX;
 use crate::store::{Ahead, QueueMode, StoreError};
 use serde_json::{Map, Value, json};
 
@@ -37,6 +38,25 @@ pub async fn jobs(app: &AppState, jobs: &[Job]) -> Result<Vec<Value>, StoreError
         one_job(job, ahead, estimate.as_ref(), &progress)
     });
     Ok(shown.collect())
+}
+
+/// Cuts a shader's texts in a job that is shown in a list: a page of whole texts would be tens of megabytes. The job by itself has all of it.
+pub fn shorten(job: &mut Value) {
+    fn cut(text: Option<&mut Value>) {
+        if let Some(Value::String(text)) = text
+            && let Some((end, _)) = text.char_indices().nth(LISTED_TEXT_CHARACTERS_MAX)
+        {
+            text.truncate(end);
+            text.push('…');
+        }
+    }
+    let Some(spec) = job.get_mut("spec") else { return };
+    for name in ["source", "common"] {
+        cut(spec.get_mut(name));
+    }
+    if let Some(Value::Object(buffers)) = spec.get_mut("buffers") {
+        buffers.values_mut().for_each(|buffer| cut(buffer.get_mut("source")));
+    }
 }
 
 /// False while nobody can say when anything will be done: the queue is held, or there is no GPU.
@@ -179,5 +199,14 @@ mod tests {
     fn names_become_one_path_segment() {
         assert_eq!(path_segment("image.png"), "image.png");
         assert_eq!(path_segment("a/b ü"), "a%2Fb%20%C3%BC");
+    }
+
+    #[test]
+    fn long_texts_are_cut_in_lists_and_short_ones_are_not() {
+        let long = "ä".repeat(LISTED_TEXT_CHARACTERS_MAX + 1);
+        let mut job = json!({"spec": {"source": long, "common": "short", "buffers": {"A": {"source": long}}}});
+        shorten(&mut job);
+        let cut = format!("{}…", "ä".repeat(LISTED_TEXT_CHARACTERS_MAX));
+        assert_eq!(job, json!({"spec": {"source": cut, "common": "short", "buffers": {"A": {"source": cut}}}}));
     }
 }
