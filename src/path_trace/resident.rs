@@ -120,8 +120,8 @@ impl Resident {
         let bind = |kernel: &Kernel, parity: usize, film: usize| {
             kernel.bind(gpu.device, |binding| match binding {
                 0 => &params,
-                20 => &others[19 + parity],
-                21 => &others[20 - parity],
+                20 => others[19 + parity],
+                21 => others[20 - parity],
                 23 => &counters,
                 24 => &films[film],
                 binding => others[binding as usize - 1],
