@@ -165,7 +165,20 @@ pub const PROGRESS_EVENTS_PER_SECOND_MAX: u64 = 1_000;
 /// Jobs that may be queued at once, over all clients.
 pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
 /// Estimated GPU seconds of one job, beyond which an estimate is taken for a mistake.
-pub const JOB_COST_SECONDS_MAX: f64 = 10_000_000.0;
+pub const JOB_COST_SECONDS_MAX: f64 = 1_000_000.0;
+/// Least share of the GPU that a client can be given, relative to others.
+pub const CLIENT_WEIGHT_MIN: f64 = 1e-3;
+/// Largest.
+pub const CLIENT_WEIGHT_MAX: f64 = 1e3;
+/// The end of virtual time, in GPU microseconds divided by weights: room for 4,000 of the most expensive jobs of a client of the least
+/// weight, and for ever otherwise. Twice as much still is a 64-bit integer.
+pub const VTIME_MAX: i64 = 4_000_000_000_000_000_000;
+/// Jobs that may follow one that does the same, for jobs of one frame; those of more frames have as many outputs to be copied.
+pub const FOLLOWERS_MAX: i64 = 256;
+/// The same for jobs of many frames.
+pub const FOLLOWERS_MIN: i64 = 4;
+/// The largest position that an event tells; a job further behind is told that it is at least so far.
+pub const EVENT_POSITION_MAX: u64 = 1_000;
 /// Milliseconds that the normal class may be passed over for interactive jobs before one of its tasks goes first.
 pub const AGEING_NORMAL_MS: i64 = 120_000;
 /// Milliseconds that the batch class may be passed over for better ones before one of its tasks goes first.
@@ -178,6 +191,8 @@ pub const RESIDENT_PASSES_MAX: u32 = 4;
 pub const ORDERED_TASKS_MAX: u64 = 50_000;
 /// Clients in one overview of the queue.
 pub const QUEUE_CLIENTS_MAX: u32 = 1_000;
+/// Milliseconds after its end that a job's idempotency key is known at least.
+pub const IDEMPOTENCY_KEEP_MS: i64 = 24 * 3_600_000;
 /// Milliseconds that the clock must go back in one step to be noticed.
 pub const CLOCK_BACK_MS_MIN: i64 = 1_000;
 /// Milliseconds that a webhook's message is tried for.
@@ -191,7 +206,7 @@ pub const TOMBSTONES_MAX: u32 = 1_000_000;
 /// Operations waiting for the store's writer.
 pub const STORE_OPERATIONS_QUEUED_MAX: usize = 4096;
 /// Operations committed in one transaction of the store's writer.
-pub const STORE_GROUP_OPERATIONS_MAX: usize = 256;
+pub const STORE_GROUP_OPERATIONS_MAX: usize = 64;
 /// Connections of the store that read.
 pub const STORE_READERS_MAX: u32 = 3;
 /// Stored events, of all jobs, that a subscriber of the store may be behind.

@@ -10,7 +10,7 @@ use std::path::Path;
 const PUBLISH_TRIES_MAX: u32 = 16;
 
 /// Makes a folder and those above it, and syncs every folder that got a new entry.
-pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_dirs(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }

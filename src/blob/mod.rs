@@ -7,7 +7,7 @@
 //! and then moved, whoever wrote it: an upload of the front end, or the GPU process. All blocking work runs on tokio's
 //! blocking threads.
 
-mod durable;
+pub(crate) mod durable;
 mod upload;
 
 pub use upload::{SpoolFile, Upload};

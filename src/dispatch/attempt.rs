@@ -434,20 +434,14 @@ impl Attempt {
 
     /// The blobs that no row names after the commit.
     async fn unnamed(&self, stored: &[NewOutput], succeeded: bool) -> Vec<String> {
-        let mut unnamed = Vec::new();
-        for NewOutput { output, blob } in stored {
-            // Asked of the store instead of concluded from the commit's answer, since a commit whose answer was lost may have
-            // happened. A blob that might be named stays.
-            let named = match self.context.store.output_blob(self.key.job, &output.name).await {
-                Ok(Some((_, found))) => found == *blob,
-                Ok(None) => false,
-                Err(_) => succeeded,
-            };
-            if !named {
-                unnamed.push(blob.clone());
-            }
+        let keys: Vec<String> = stored.iter().map(|output| output.blob.clone()).collect();
+        // Asked of the store instead of concluded from the commit's answer, since a commit whose answer was lost may have happened, and
+        // another job may name the blob by now. A blob that might be named stays.
+        match self.context.store.unnamed(&keys).await {
+            Ok(unnamed) => unnamed,
+            Err(_) if succeeded => Vec::new(),
+            Err(_) => keys,
         }
-        unnamed
     }
 
     /// Commits under the fence; tries again while the lease lasts. The job as it is then, if the commit counted.

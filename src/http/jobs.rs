@@ -102,6 +102,7 @@ async fn admit(
     // From here to the row that names them, no asset of the job may be forgotten.
     let gate = app.blobs.keep_assets().await;
     submit::check_assets(app, &new.spec, &AttachedFiles::default()).await?;
+    distrust_lost_outputs(app, &new).await?;
     let submitted = app.store.submit(new).await?;
     drop(gate);
     if let Submitted::Created(job) = &submitted
@@ -113,6 +114,17 @@ async fn admit(
         app.estimator.promise(job.id, &job.spec, cost_seconds, estimate.as_ref(), job.created_ms);
     }
     Ok(submitted)
+}
+
+/// No job is answered from one whose bytes are lost: it is rendered again.
+async fn distrust_lost_outputs(app: &AppState, new: &NewJob) -> Result<(), Problem> {
+    for (blob, bytes) in app.store.answers(new).await? {
+        if app.blobs.bytes(&blob).await.ok().flatten() != Some(bytes) {
+            tracing::error!(blob, "the bytes of a finished job are not there; the same work is done again");
+            return Ok(app.store.answers_no_more(new).await?);
+        }
+    }
+    Ok(())
 }
 
 /// Whether this server would take such a job at this moment.

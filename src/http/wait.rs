@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use super::{AppState, find_job};
 use crate::job::{EventKind, Job, JobId};
+use crate::store::Cancelled;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -57,8 +58,11 @@ impl Drop for CancelOnDrop {
         let app = self.app.clone();
         runtime.spawn(async move {
             match app.store.cancel(id).await {
-                Ok(_) => {
-                    app.hub.cancel(id);
+                Ok(cancelled) => {
+                    // Where it does not run there is nobody to be told, and soon perhaps another attempt.
+                    if matches!(cancelled, Some(Cancelled::Requested(_))) {
+                        app.hub.cancel(id);
+                    }
                     tracing::info!(job.id = %id, "cancelled, since its client hung up");
                 }
                 Err(error) => tracing::error!(job.id = %id, %error, "cannot cancel the job of a client that hung up"),

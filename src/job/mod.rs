@@ -355,7 +355,7 @@ pub struct Event {
 pub enum EventKind {
     /// Accepted, or put back in the queue.
     Queued {
-        /// How many tasks go before it.
+        /// How many tasks go before it; counted up to `EVENT_POSITION_MAX`.
         position: u64,
     },
     /// Not stored: its place in the queue, or its expected end, is another one now. Clients see it as `queued` too.

@@ -93,6 +93,11 @@ pub trait JobStore: Send + Sync + 'static {
     /// What [`JobStore::submit`] would answer because the same request, or the same id or key, was here before; `None` where it would
     /// make a job. For callers that would refuse a new job, but not a repetition.
     async fn submitted_before(&self, job: NewJob) -> Result<Option<Submitted>, StoreError>;
+    /// Blob keys and lengths of the outputs with which a finished job would answer for this one at once; empty where none would. Whoever
+    /// submits makes sure first that those bytes are there.
+    async fn answers(&self, job: &NewJob) -> Result<Vec<(String, u64)>, StoreError>;
+    /// The finished jobs that would answer for this one do so no more: some of their bytes are lost.
+    async fn answers_no_more(&self, job: &NewJob) -> Result<(), StoreError>;
     /// Asks for cancellation. `None`: no such job.
     async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError>;
     /// failed, cancelled or expired → queued, with the tasks that have not succeeded. `Err(job)` inside: it was in another state.
@@ -178,7 +183,10 @@ pub trait JobStore: Send + Sync + 'static {
     async fn delete_asset(&self, sha256: &str, unused_ms: i64) -> Result<bool, StoreError>;
     /// Blob keys that rows name, for the collection of orphans.
     async fn blob_keys(&self) -> Result<Vec<String>, StoreError>;
-    /// Forgets what is too old or too much, oldest first; never what is queued or running.
+    /// Those of these blob keys that no row names.
+    async fn unnamed(&self, keys: &[String]) -> Result<Vec<String>, StoreError>;
+    /// Forgets what is too old or too much, oldest first; never what is queued or running, what a webhook has still to be told of, or
+    /// whose idempotency key was used less than `IDEMPOTENCY_KEEP_MS` before.
     async fn purge(&self, retention: &Retention) -> Result<Purged, StoreError>;
 
     // The outbox of webhooks, which is written in the transaction that writes the event.

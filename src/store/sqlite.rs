@@ -235,6 +235,15 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::put_model(tx, key, json))).await
     }
 
+    async fn answers(&self, new: &NewJob) -> Result<Vec<(String, u64)>, StoreError> {
+        submit::answers(&mut *self.reader().await?, new).await
+    }
+
+    async fn answers_no_more(&self, new: &NewJob) -> Result<(), StoreError> {
+        let new = new.clone();
+        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::answers_no_more(tx, new))).await
+    }
+
     async fn put_asset(&self, sha256: &str, bytes: u64) -> Result<(), StoreError> {
         let sha256 = sha256.to_owned();
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::put_asset(tx, sha256, bytes))).await
@@ -257,13 +266,22 @@ impl JobStore for SqliteStore {
         retention::blob_keys(&mut *self.reader().await?).await
     }
 
+    async fn unnamed(&self, keys: &[String]) -> Result<Vec<String>, StoreError> {
+        retention::unnamed(&mut *self.reader().await?, keys).await
+    }
+
     async fn purge(&self, retention: &Retention) -> Result<Purged, StoreError> {
         let retention = *retention;
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::purge(tx, retention))).await
     }
 
     async fn deliveries_due(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        outbox::due(&mut *self.reader().await?, self.now_ms(), limit).await
+        let (deliveries, unreadable) = outbox::due(&mut *self.reader().await?, self.now_ms(), limit).await?;
+        for id in unreadable {
+            // Or it would be in the way of those behind it for ever.
+            self.delivery_done(id).await?;
+        }
+        Ok(deliveries)
     }
 
     async fn delivery_done(&self, id: i64) -> Result<bool, StoreError> {

@@ -243,6 +243,7 @@ promises! {
         success_that_was_committed_first_wins_over_a_cancel,
         a_cancel_races_with_a_success_and_one_of_them_wins,
         a_cancelled_job_is_not_retried_by_a_fault,
+        a_cancel_that_nobody_asked_for_puts_the_task_back,
     }
     order {
         jobs_are_claimed_by_class_and_then_in_order_of_arrival,
@@ -259,6 +260,10 @@ promises! {
         what_is_ahead_is_counted_in_gpu_seconds_too,
         a_busy_worker_gets_only_better_classes,
         a_running_task_that_gets_nothing_of_the_device_is_not_put_aside_for_ever,
+        a_task_that_does_not_want_the_device_does_not_hold_up_urgent_ones,
+        a_client_that_was_held_back_has_no_credit,
+        what_ends_under_its_worker_is_charged_for_what_it_used,
+        virtual_time_does_not_overflow,
         a_job_whose_scene_is_on_the_gpu_is_preferred_within_bounds,
         a_client_at_its_bound_does_not_hold_up_the_others,
         a_client_with_too_many_queued_jobs_is_told_so,
@@ -278,6 +283,8 @@ promises! {
         checkpoints_are_recorded_under_the_fence,
         a_preempted_class_goes_on_waiting,
         a_finished_scene_can_be_given_more_samples,
+        more_samples_are_not_refused_by_a_deadline_that_was_met,
+        a_put_back_that_is_repeated_is_answered_like_the_first,
     }
     reuse {
         a_job_that_was_done_before_is_answered_at_once,
@@ -287,7 +294,14 @@ promises! {
         a_follower_waits_where_its_leader_does,
         when_a_leader_ends_otherwise_the_first_follower_leads,
         a_follower_can_be_cancelled_alone,
-        an_urgent_job_does_not_wait_with_one_of_a_lower_class,
+        a_leader_that_fails_for_good_fails_those_that_would_only_repeat_it,
+        deaths_and_attempts_of_the_same_work_go_on_counting,
+        what_is_done_of_common_work_is_not_thrown_away_with_its_leader,
+        a_leader_goes_as_the_most_urgent_of_those_that_follow_it,
+        followers_of_one_leader_are_bounded,
+        a_follower_does_not_expire_once_its_leader_has_started,
+        bytes_that_are_lost_answer_for_nothing,
+        an_id_that_is_used_again_does_not_reach_the_blobs_of_the_first,
         followers_survive_a_restart,
     }
     operators {
@@ -306,6 +320,7 @@ promises! {
         restarts_alone_do_not_use_up_a_jobs_attempts,
         a_clock_that_goes_backwards_keeps_the_order_and_delays_nothing,
         a_lease_ends_in_time_though_the_clock_goes_back_an_hour,
+        a_clock_that_went_back_between_two_runs_is_noticed,
         a_class_is_let_in_in_time_though_the_clock_goes_back_an_hour,
         every_part_of_the_store_survives_a_restart,
     }
@@ -313,6 +328,8 @@ promises! {
         a_deleted_job_is_gone_and_its_blobs_are_named,
         assets_are_recorded_once_and_their_blobs_are_named,
         jobs_are_forgotten_by_age_and_leave_a_tombstone,
+        what_is_still_to_be_told_or_known_is_not_forgotten,
+        what_runs_does_not_drive_out_what_is_finished,
         outputs_are_bounded_by_bytes_and_the_oldest_go_first,
         bytes_that_a_kept_job_names_are_never_given_away,
         events_of_ended_jobs_are_forgotten_but_for_the_last,

@@ -5,7 +5,7 @@
 //! taken away can change nothing (invariant 4).
 
 use super::ends::{self, end_job};
-use super::order::{self, Candidate, virtual_part};
+use super::order::{self, Candidate, Charged, virtual_part};
 use super::outcome::{after_attempt, after_loss, end_attempt, output};
 use super::submit::known;
 use super::writer::Tx;
@@ -15,6 +15,9 @@ use crate::limits::*;
 use crate::store::{AttemptEnd, Checkpointed, ClaimWant, Committed, LeaseState, NewOutput, OutputRecorded, StoreError};
 use sqlx::sqlite::SqliteRow;
 
+/// Each job has this many bits of fences of its own, so that no fence is ever given again, not even to a job that gets the id of one
+/// that was forgotten: the blobs of both are told apart.
+const FENCES_OF_JOB_BITS: i64 = 20;
 /// Rows that cannot be read, failed by one claim before it gives way to the other operations that wait.
 const CORRUPT_JOBS_FAILED_MAX: usize = 64;
 
@@ -25,7 +28,9 @@ pub(super) struct Held {
     pub(super) task: u32,
     pub(super) kind: TaskKind,
     pub(super) frames: i64,
+    /// The class in which it was claimed, and the job's now: a better one where a more urgent job follows it meanwhile.
     pub(super) rank: i64,
+    pub(super) job_rank: i64,
     pub(super) client_id: i64,
     pub(super) attempt: u32,
     pub(super) attempts_max: u32,
@@ -34,8 +39,9 @@ pub(super) struct Held {
     pub(super) cancel_requested: bool,
     pub(super) checkpoint: Option<String>,
     pub(super) progress: Option<String>,
-    /// See the columns of the same names.
+    pub(super) charged: Charged,
     pub(super) vcost: i64,
+    /// See the columns of the same names.
     pub(super) cost_us: i64,
     pub(super) left_us: i64,
     pub(super) attempt_us: i64,
@@ -44,7 +50,7 @@ pub(super) struct Held {
 
 /// The columns that [`Held::read`] reads.
 const SELECT_HELD: &str = "
-    SELECT job.seq, job.id, job.cancel_requested, task.idx, task.kind, task.last_frame - task.first_frame + 1 AS frames,
+    SELECT job.seq, job.id, job.priority AS job_rank, job.cancel_requested, task.idx, task.kind, task.last_frame - task.first_frame + 1 AS frames,
            task.priority, task.client_id, task.attempt, task.attempts_max, task.deaths, task.fence, task.checkpoint, task.progress,
            task.vcost, task.cost_us, task.left_us, task.attempt_us, task.waited_since_ms
     FROM task JOIN job ON job.seq = task.job_seq WHERE task.state = 'running' ";
@@ -58,6 +64,7 @@ impl Held {
             kind: kind_of(row)?,
             frames: get(row, "frames")?,
             rank: get(row, "priority")?,
+            job_rank: get(row, "job_rank")?,
             client_id: get(row, "client_id")?,
             attempt: get(row, "attempt")?,
             attempts_max: get(row, "attempts_max")?,
@@ -66,6 +73,7 @@ impl Held {
             cancel_requested: get(row, "cancel_requested")?,
             checkpoint: get(row, "checkpoint")?,
             progress: get(row, "progress")?,
+            charged: Charged::read(row)?,
             vcost: get(row, "vcost")?,
             cost_us: get(row, "cost_us")?,
             left_us: get(row, "left_us")?,
@@ -89,14 +97,14 @@ pub(super) async fn claim(
     for _ in 0..CORRUPT_JOBS_FAILED_MAX {
         let Some(chosen) = order::choose(tx, &want).await? else { return Ok(None) };
         let query = sqlx::query(
-            "SELECT job.id, client.name AS client, job.spec, job.started_ms IS NULL AND job.start_before_ms <= ?3 AS too_late, job.fence AS last_fence,
+            "SELECT job.id, client.name AS client, job.spec, job.started_ms IS NULL AND job.start_before_ms <= ?3 AS too_late, max(job.fence, job.seq << ?4) AS last_fence,
                     task.idx, task.first_frame, task.last_frame, task.kind, task.attempt, task.deaths, task.fence, task.checkpoint,
                     task.vcost, task.cost_us, task.left_us
              FROM task JOIN job ON job.seq = task.job_seq JOIN client ON client.id = job.client_id
              WHERE task.job_seq = ?1 AND task.idx = ?2",
         );
         let now_ms = tx.now_ms;
-        let row = tx.one(query.bind(chosen.seq).bind(chosen.task).bind(now_ms)).await?;
+        let row = tx.one(query.bind(chosen.seq).bind(chosen.task).bind(now_ms).bind(FENCES_OF_JOB_BITS)).await?;
         if get::<Option<bool>>(&row, "too_late")?.unwrap_or(false) {
             ends::expire(tx, chosen.seq, read::id_of(&row).ok()).await?;
             continue;
@@ -106,7 +114,7 @@ pub(super) async fn claim(
                 take(tx, &row, &chosen, &claim, &worker, lease_ms).await?;
                 return Ok(Some(claim));
             }
-            Err(StoreError::Corrupt(what)) => fail_corrupt(tx, chosen.seq, &row, what).await?,
+            Err(StoreError::Corrupt(what)) => fail_corrupt(tx, chosen.seq, read::id_of(&row).ok(), what).await?,
             Err(other) => return Err(other),
         }
     }
@@ -180,12 +188,12 @@ async fn seen(tx: &mut Tx, worker: &str) -> Result<(), StoreError> {
     tx.run(seen.bind(worker).bind(now_ms)).await.map(drop)
 }
 
-/// Fails a queued job that cannot be read, so that those behind it can go on.
-async fn fail_corrupt(tx: &mut Tx, seq: i64, row: &SqliteRow, what: String) -> Result<(), StoreError> {
+/// Fails a job that cannot be read, so that those behind it can go on.
+async fn fail_corrupt(tx: &mut Tx, seq: i64, id: Option<JobId>, what: String) -> Result<(), StoreError> {
     tracing::error!(job.seq = seq, error = what, "a job in the store cannot be read; it is failed");
-    let message = format!("the stored job cannot be read ({what}); submit it again");
+    let message = "the stored job cannot be read; submit it again".to_owned();
     let error = Failure { reason: FailureReason::Internal, message, details: Vec::new() };
-    end_job(tx, seq, read::id_of(row).ok(), JobState::Failed, Some(error)).await
+    end_job(tx, seq, id, JobState::Failed, Some(error)).await
 }
 
 pub(super) async fn heartbeat(
@@ -258,6 +266,11 @@ async fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
 pub(super) async fn commit(tx: &mut Tx, claim: Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
     match held(tx, &claim).await? {
         Some(held) => {
+            // A row that went bad would only make the worker try for ever. Its job ends here.
+            if let Err(StoreError::Corrupt(what)) = read::job(&mut tx.connection, claim.job).await {
+                fail_corrupt(tx, held.seq, Some(claim.job), what).await?;
+                return Ok(Committed::Stale);
+            }
             let next = after_attempt(&held, end);
             end_attempt(tx, &held, next).await?;
             Ok(Committed::Done(known(tx, claim.job).await?.1))
@@ -269,18 +282,20 @@ pub(super) async fn commit(tx: &mut Tx, claim: Claim, end: AttemptEnd) -> Result
 /// The same commit again is answered as the first time: a worker whose answer was lost must not believe that its outputs are
 /// not wanted, and delete them.
 async fn committed_before(tx: &mut Tx, claim: &Claim, end: &AttemptEnd) -> Result<Committed, StoreError> {
-    let state = match end {
-        AttemptEnd::Succeeded { .. } => JobState::Succeeded,
-        AttemptEnd::Cancelled => JobState::Cancelled,
-        AttemptEnd::Failed(_) => JobState::Failed,
-        AttemptEnd::Released | AttemptEnd::Preempted { .. } => return Ok(Committed::Stale),
+    // What was put back has the fence still, and one attempt less.
+    let (ended, put_back) = match end {
+        AttemptEnd::Succeeded { .. } => (Some(JobState::Succeeded), false),
+        AttemptEnd::Cancelled => (Some(JobState::Cancelled), true),
+        AttemptEnd::Failed(_) => (Some(JobState::Failed), false),
+        AttemptEnd::Released | AttemptEnd::Preempted { .. } => (None, true),
     };
     let query = sqlx::query(
         "SELECT 1 FROM task JOIN job ON job.seq = task.job_seq
-         WHERE job.id = ?1 AND task.idx = ?2 AND task.attempt = ?3 AND task.fence = ?4 AND task.state = ?5",
+         WHERE job.id = ?1 AND task.idx = ?2 AND task.fence = ?4
+           AND (task.state = ?5 AND task.attempt = ?3 OR ?6 AND task.state = 'queued' AND task.attempt = ?3 - 1)",
     );
-    let query = query.bind(claim.job.as_bytes().as_slice()).bind(claim.task).bind(claim.attempt);
-    match tx.row(query.bind(claim.fence).bind(state.as_str())).await? {
+    let query = query.bind(claim.job.as_bytes().as_slice()).bind(claim.task).bind(claim.attempt).bind(claim.fence);
+    match tx.row(query.bind(ended.map(JobState::as_str)).bind(put_back)).await? {
         Some(_) => Ok(Committed::Done(known(tx, claim.job).await?.1)),
         None => Ok(Committed::Stale),
     }

@@ -1,9 +1,11 @@
 //! How jobs end, and what that means for those that follow them.
 
 use super::order;
+use super::submit;
 use super::writer::Tx;
 use super::{get, json, read};
 use crate::job::*;
+use crate::limits::OUTPUTS_MAX;
 use crate::store::StoreError;
 
 /// Ends a job that is queued or running: its tasks that have not ended, its row, its `Ended` event, its followers. What workers still
@@ -22,18 +24,13 @@ pub(super) async fn end_job(
                                              ORDER BY state = 'running' DESC, idx DESC LIMIT 1), progress) WHERE seq = ?1",
     );
     tx.run(progress.bind(seq)).await?;
+    correct_running(tx, seq).await?;
     // Of a job that failed, the task that did says so already; the others are not wanted any more.
     let others = if to == JobState::Failed { JobState::Cancelled } else { to };
     let tasks = sqlx::query(
         "UPDATE task SET state = ?2, owner = NULL, lease_until_ms = NULL WHERE job_seq = ?1 AND state IN ('queued', 'running')",
     );
     tx.run(tasks.bind(seq).bind(others.as_str())).await?;
-    if to != JobState::Succeeded {
-        let forget = sqlx::query(
-            "UPDATE task SET checkpoint = NULL, checkpoint_bytes = 0 WHERE job_seq = ?1 AND checkpoint IS NOT NULL",
-        );
-        tx.run(forget.bind(seq)).await?;
-    }
     let job = sqlx::query(
         "UPDATE job SET state = ?2, ended_ms = ?3, error = ?4, cancel_requested = 0, leader_seq = NULL
          WHERE seq = ?1 AND state IN ('queued', 'running')",
@@ -45,13 +42,38 @@ pub(super) async fn end_job(
     }
     // Subscribers know a job by its id; without one, which is a row that went bad, there is nobody to tell.
     if let Some(id) = id {
-        tx.event(seq, id, EventKind::Ended { state: to, reason: error.map(|error| error.reason) }).await?;
+        let reason = error.as_ref().map(|error| error.reason);
+        tx.event(seq, id, EventKind::Ended { state: to, reason }).await?;
     }
-    for_followers(tx, seq, to).await
+    for_followers(tx, seq, to, error).await?;
+    if to != JobState::Succeeded {
+        let forget = sqlx::query(
+            "UPDATE task SET checkpoint = NULL, checkpoint_bytes = 0 WHERE job_seq = ?1 AND checkpoint IS NOT NULL",
+        );
+        tx.run(forget.bind(seq)).await?;
+    }
+    Ok(())
 }
 
-async fn for_followers(tx: &mut Tx, leader: i64, to: JobState) -> Result<(), StoreError> {
-    let rows = tx.rows(sqlx::query("SELECT seq, id FROM job WHERE leader_seq = ?1 ORDER BY seq").bind(leader)).await?;
+/// Tasks that a job takes from under its workers when it ends are charged for what they used, and not for what was estimated.
+async fn correct_running(tx: &mut Tx, seq: i64) -> Result<(), StoreError> {
+    let running = sqlx::query(
+        "SELECT priority, client_id, left_us, cost_us, vcost, attempt_us FROM task WHERE job_seq = ?1 AND state = 'running'",
+    );
+    for row in &tx.rows(running.bind(seq)).await? {
+        let charged = order::Charged::read(row)?;
+        let used_us = get(row, "attempt_us")?;
+        order::correct(tx, &charged, used_us).await?;
+        tx.run(sqlx::query("UPDATE job SET gpu_us = gpu_us + ?2 WHERE seq = ?1").bind(seq).bind(used_us)).await?;
+    }
+    Ok(())
+}
+
+/// A success is theirs too, and so is a failure that they would only repeat: one that lies in the job, or that killed its GPU process
+/// too often. Otherwise the most urgent of them goes on in the leader's place, and leads the rest.
+async fn for_followers(tx: &mut Tx, leader: i64, to: JobState, error: Option<Failure>) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT seq, id FROM job WHERE leader_seq = ?1 ORDER BY priority, seq").bind(leader);
+    let rows = tx.rows(rows).await?;
     let mut followers = Vec::with_capacity(rows.len());
     for row in &rows {
         followers.push((get::<i64>(row, "seq")?, read::id_of(row)?));
@@ -60,31 +82,85 @@ async fn for_followers(tx: &mut Tx, leader: i64, to: JobState) -> Result<(), Sto
         for (seq, id) in followers {
             answer_from(tx, leader, seq, id).await?;
         }
+    } else if let Some(error) = error.filter(|error| error.reason.disposition() == Disposition::Fail) {
+        for (seq, id) in followers {
+            // One level deep: what follows leads nobody.
+            Box::pin(end_job(tx, seq, Some(id), to, Some(error.clone()))).await?;
+        }
     } else if let Some((first, id)) = followers.first().copied() {
         let rest = sqlx::query("UPDATE job SET leader_seq = ?2 WHERE leader_seq = ?1 AND seq <> ?2");
         tx.run(rest.bind(leader).bind(first)).await?;
-        stand_alone(tx, first, id, Some(leader)).await?;
+        take_over(tx, leader, first, id).await?;
     }
     Ok(())
 }
 
-/// Makes an ordinary queued job of one that followed another. `in_place_of`: it gets that one's place, if that was in its class.
-pub(super) async fn stand_alone(tx: &mut Tx, seq: i64, id: JobId, in_place_of: Option<i64>) -> Result<(), StoreError> {
-    tx.run(sqlx::query("UPDATE job SET leader_seq = NULL WHERE seq = ?1").bind(seq)).await?;
-    if let Some(leader) = in_place_of {
+/// Makes an ordinary queued job of the follower of one that has just ended otherwise than by success. It gets that one's place where
+/// that was in its class, and what is done of their common work: finished tasks, checkpoints, and the deaths and attempts that it cost.
+async fn take_over(tx: &mut Tx, leader: i64, seq: i64, id: JobId) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT job.priority, job.client_id, job.priority = leader.priority AS same_class
+         FROM job JOIN job AS leader ON leader.seq = ?1 WHERE job.seq = ?2",
+    );
+    let row = tx.one(row.bind(leader).bind(seq)).await?;
+    let (rank, client_id): (i64, i64) = (get(&row, "priority")?, get(&row, "client_id")?);
+    if get(&row, "same_class")? {
         let places = sqlx::query(
-            "UPDATE task SET vplace = min(task.vplace, other.vplace) FROM task AS other
-             WHERE other.job_seq = ?2 AND other.idx = task.idx AND other.priority = task.priority AND task.job_seq = ?1",
+            "UPDATE task SET vplace = other.vplace FROM task AS other
+             WHERE other.job_seq = ?1 AND other.idx = task.idx AND task.job_seq = ?2",
         );
-        tx.run(places.bind(seq).bind(leader)).await?;
+        tx.run(places.bind(leader).bind(seq)).await?;
+    } else {
+        submit::place_at_end(tx, seq, client_id, rank, true).await?;
     }
-    let ready = sqlx::query("UPDATE task SET blocked = (kind = 'assemble') WHERE job_seq = ?1 AND state = 'queued'");
+    let done = sqlx::query(
+        "INSERT INTO output (job_seq, ordinal, name, blob, bytes, sha256, media_type)
+         SELECT ?2, ordinal, name, blob, bytes, sha256, media_type FROM output
+         WHERE job_seq = ?1 AND ordinal / ?3 IN (SELECT idx FROM task WHERE job_seq = ?1 AND state = 'succeeded')",
+    );
+    tx.run(done.bind(leader).bind(seq).bind(OUTPUTS_MAX as i64)).await?;
+    let tasks = sqlx::query(
+        "UPDATE task SET state = iif(other.state = 'succeeded', 'succeeded', task.state), deaths = other.deaths,
+                attempts_max = max(1, min(task.attempts_max, other.attempts_max - other.attempt)),
+                checkpoint = other.checkpoint, checkpoint_bytes = other.checkpoint_bytes,
+                progress = iif(other.checkpoint IS NULL AND other.state <> 'succeeded', NULL, other.progress),
+                left_us = iif(other.checkpoint IS NULL, task.left_us,
+                              min(task.left_us, max(1, other.cost_us / 100, other.left_us - other.attempt_us)))
+         FROM task AS other WHERE other.job_seq = ?1 AND other.idx = task.idx AND task.job_seq = ?2",
+    );
+    tx.run(tasks.bind(leader).bind(seq)).await?;
+    // What has started does not expire any more.
+    let job = sqlx::query(
+        "UPDATE job SET leader_seq = NULL, started_ms = leader.started_ms, tasks_succeeded = leader.tasks_succeeded,
+                units_succeeded = leader.units_succeeded, report = iif(leader.tasks_succeeded > 0, leader.report, NULL),
+                progress = (SELECT progress FROM task WHERE job_seq = ?2 AND progress IS NOT NULL ORDER BY idx DESC LIMIT 1)
+         FROM job AS leader WHERE leader.seq = ?1 AND job.seq = ?2",
+    );
+    tx.run(job.bind(leader).bind(seq)).await?;
+    let ready = sqlx::query(
+        "UPDATE task SET blocked = (kind = 'assemble' AND EXISTS (SELECT 1 FROM task AS other
+                WHERE other.job_seq = ?1 AND other.kind = 'frames' AND other.state <> 'succeeded'))
+         WHERE job_seq = ?1 AND state = 'queued'",
+    );
     tx.run(ready.bind(seq)).await?;
-    let row = tx.one(sqlx::query("SELECT priority FROM job WHERE seq = ?1").bind(seq)).await?;
+    for output in read::outputs(&mut tx.connection, seq).await? {
+        tx.event(seq, id, EventKind::Output(output)).await?;
+    }
     let now_ms = tx.now_ms;
-    tx.ready(get(&row, "priority")?, now_ms).await?;
-    let position = order::position(&mut tx.connection, id).await?;
+    tx.ready(rank, now_ms).await?;
+    let position = order::position_at_most(&mut tx.connection, id).await?;
     tx.event(seq, id, EventKind::Queued { position }).await.map(drop)
+}
+
+/// Lifts what is queued of a job into the best class of those that follow it, so that none of them waits for a lower one. What runs
+/// comes after it when it is put back.
+pub(super) async fn lift(tx: &mut Tx, leader: i64) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "SELECT client_id, min(priority, coalesce((SELECT min(priority) FROM job AS follower WHERE follower.leader_seq = job.seq), 2)) AS best
+         FROM job WHERE seq = ?1 AND EXISTS (SELECT 1 FROM job AS follower WHERE follower.leader_seq = job.seq)",
+    );
+    let Some(row) = tx.row(query.bind(leader)).await? else { return Ok(()) };
+    submit::move_to_class(tx, leader, get(&row, "client_id")?, get(&row, "best")?).await
 }
 
 /// Lets a job succeed with the outputs of another one.

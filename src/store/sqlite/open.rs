@@ -2,6 +2,7 @@
 
 use super::writer::{Tx, Writer};
 use super::{SqliteOptions, failure};
+use crate::blob::durable;
 use crate::job::TimeMs;
 use crate::limits::*;
 use crate::store::StoreError;
@@ -26,7 +27,7 @@ const PAGE_BYTES: u64 = 4096;
 
 pub(super) async fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Writer, SqlitePool), StoreError> {
     let name = data_dir.display().to_string();
-    std::fs::create_dir_all(data_dir).map_err(|error| io_failure(&name, &error))?;
+    durable::create_dirs(data_dir).map_err(|error| io_failure(&name, &error))?;
     let lock = lock(data_dir, &name).await?;
     let file = data_dir.join("kiln.sqlite");
     let mut connect = SqliteConnectOptions::new()
@@ -54,7 +55,7 @@ pub(super) async fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Wri
         sqlx::query(pages).execute(&mut connection).await.map_err(failure)?;
     }
     sync_dir(data_dir).map_err(|error| io_failure(&name, &error))?;
-    let (created_ms_last, claimable_ms) = memories(&mut connection).await?;
+    let memories = memories(&mut connection).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(STORE_READERS_MAX)
         // Connections to a local file need no renewal, and no task that looks after it.
@@ -64,8 +65,8 @@ pub(super) async fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Wri
         .connect_with(connect.create_if_missing(false).read_only(true))
         .await
         .map_err(|error| opening(&name, error))?;
-    let tx = Tx::new(connection, options.clock, created_ms_last);
-    let writer = Writer::start(tx, lock, claimable_ms, STORE_OPERATIONS_QUEUED_MAX, STORE_EVENTS_BUFFERED_MAX);
+    let tx = Tx::new(connection, options.clock, memories.now_ms, memories.created_ms_last);
+    let writer = Writer::start(tx, lock, memories.claimable_ms, STORE_OPERATIONS_QUEUED_MAX, STORE_EVENTS_BUFFERED_MAX);
     Ok((writer, readers))
 }
 
@@ -96,19 +97,35 @@ async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreErr
     if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
 }
 
-/// What the writer must remember of earlier runs: the newest `created_ms`, and when tasks that wait become claimable.
-async fn memories(connection: &mut SqliteConnection) -> Result<(TimeMs, Vec<TimeMs>), StoreError> {
-    let row = sqlx::query("SELECT coalesce(max(created_ms), 0) AS created_ms FROM job")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failure)?;
-    let waiting = sqlx::query("SELECT run_at_ms FROM task WHERE state = 'queued' AND run_at_ms > 0")
+/// What the writer must remember of earlier runs.
+struct Memories {
+    /// What the clock said last.
+    now_ms: TimeMs,
+    /// The newest `created_ms`.
+    created_ms_last: TimeMs,
+    /// When tasks that wait become claimable.
+    claimable_ms: Vec<TimeMs>,
+}
+
+async fn memories(connection: &mut SqliteConnection) -> Result<Memories, StoreError> {
+    let row = sqlx::query(
+        "SELECT coalesce(max(created_ms), 0) AS created_ms,
+                coalesce((SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'clock_ms'), 0) AS now_ms FROM job",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failure)?;
+    let waiting = sqlx::query("SELECT run_at_ms FROM task WHERE state = 'queued' AND blocked = 0 AND run_at_ms > 0")
         .fetch_all(connection)
         .await
         .map_err(failure)?;
     let claimable: Result<Vec<TimeMs>, StoreError> =
         waiting.iter().map(|row| row.try_get("run_at_ms").map_err(failure)).collect();
-    Ok((row.try_get("created_ms").map_err(failure)?, claimable?))
+    Ok(Memories {
+        now_ms: row.try_get("now_ms").map_err(failure)?,
+        created_ms_last: row.try_get("created_ms").map_err(failure)?,
+        claimable_ms: claimable?,
+    })
 }
 
 fn opening(name: &str, error: sqlx::Error) -> StoreError {

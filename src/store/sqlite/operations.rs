@@ -7,7 +7,7 @@ use super::submit::{self, client, has_room, known};
 use super::writer::{Statement, Tx};
 use super::{failure, get, read};
 use crate::job::*;
-use crate::limits::{ATTEMPTS_MAX, JOB_EVENTS_MAX, LOG_MESSAGE_BYTES_MAX};
+use crate::limits::*;
 use crate::store::{Cancelled, ClientLimits, Extension, JobPatch, QueueMode, StoreError};
 use sqlx::Row;
 
@@ -46,19 +46,19 @@ pub(super) async fn retry(tx: &mut Tx, id: JobId) -> Result<Option<Result<Job, J
     }
     let now_ms = tx.now_ms;
     let reset = sqlx::query(
-        "UPDATE job SET state = 'queued', ended_ms = NULL, error = NULL, report = iif(tasks_succeeded > 0, report, NULL),
+        "UPDATE job SET state = 'queued', ended_ms = NULL, events_forgotten = 0, error = NULL, report = iif(tasks_succeeded > 0, report, NULL),
                 progress = NULL, start_before_ms = iif(start_before_ms > ?2, start_before_ms, NULL)
          WHERE seq = ?1 AND state = ?3",
     );
     let reset = reset.bind(seq).bind(now_ms).bind(job.state.as_str());
-    let tasks = "UPDATE task SET state = 'queued', attempts_max = attempt + ?2, deaths = 0, progress = NULL, run_at_ms = 0, passed = 0,
+    let tasks = "UPDATE task SET state = 'queued', priority = (SELECT priority FROM job WHERE seq = ?1), attempts_max = attempt + ?2, deaths = 0, progress = NULL, run_at_ms = 0, passed = 0,
                 left_us = cost_us, blocked = (kind = 'assemble' AND EXISTS (SELECT 1 FROM task AS other
                     WHERE other.job_seq = ?1 AND other.kind = 'frames' AND other.state <> 'succeeded'))
          WHERE job_seq = ?1 AND state <> 'succeeded'";
     queue_again(tx, seq, &job, reset, tasks).await.map(|job| Some(Ok(job)))
 }
 
-/// Puts an ended job back into the queue with some of its tasks.
+/// Puts an ended job back into the queue with some of its tasks, behind what its client has there.
 async fn queue_again(
     tx: &mut Tx,
     seq: i64,
@@ -71,9 +71,10 @@ async fn queue_again(
     has_room(tx, &client).await?;
     tx.run(reset_job).await?;
     tx.run(sqlx::query(tasks).bind(seq).bind(ATTEMPTS_MAX)).await?;
-    let now_ms = tx.now_ms;
-    tx.ready(read::priority_rank(job.priority), now_ms).await?;
-    let position = order::position(&mut tx.connection, job.id).await?;
+    let (rank, now_ms) = (read::priority_rank(job.priority), tx.now_ms);
+    submit::place_at_end(tx, seq, client.id, rank, true).await?;
+    tx.ready(rank, now_ms).await?;
+    let position = order::position_at_most(&mut tx.connection, job.id).await?;
     tx.event(seq, job.id, EventKind::Queued { position }).await?;
     Ok(known(tx, job.id).await?.1)
 }
@@ -89,18 +90,23 @@ pub(super) async fn extend(
         _ => return Ok(Some(Err(job))),
     };
     let reset = sqlx::query(
-        "UPDATE job SET state = 'queued', ended_ms = NULL, cached = 0, spec = ?2, content = ?3, tasks_succeeded = 0,
-                units_succeeded = 0, start_before_ms = iif(start_before_ms > ?4, start_before_ms, NULL)
+        "UPDATE job SET state = 'queued', ended_ms = NULL, events_forgotten = 0, cached = 0, spec = ?2, content = ?3, tasks_succeeded = 0,
+                units_succeeded = 0, progress = NULL, start_before_ms = iif(start_before_ms > ?4, start_before_ms, NULL)
          WHERE seq = ?1 AND state = 'succeeded'",
     );
     let now_ms = tx.now_ms;
-    let reset =
-        reset.bind(seq).bind(spec.canonical_json()).bind(extension.content.map(|hash| hash.to_vec())).bind(now_ms);
+    let reset = reset.bind(seq).bind(spec.canonical_json());
+    let reset = reset.bind(extension.content.map(|hash| hash.to_vec())).bind(now_ms);
     let client = client(tx, &job.client).await?;
-    let cost_us = (submit::cost_us(extension.cost_seconds) / i64::from(job.tasks.total)).max(1);
-    let costs = sqlx::query("UPDATE task SET cost_us = ?2, vcost = ?3 WHERE job_seq = ?1");
-    tx.run(costs.bind(seq).bind(cost_us).bind(client.virtual_cost(cost_us))).await?;
-    let tasks = "UPDATE task SET state = 'queued', attempts_max = attempt + ?2, deaths = 0, progress = NULL, run_at_ms = 0, passed = 0,
+    let frame_us = submit::cost_us(extension.cost_seconds) / submit::frames_in_all(&spec.tasks());
+    // An assembly needs no device.
+    let costs = sqlx::query(
+        "UPDATE task SET cost_us = iif(kind = 'assemble', 1, max(?2 * (last_frame - first_frame + 1), 1)) WHERE job_seq = ?1",
+    );
+    tx.run(costs.bind(seq).bind(frame_us)).await?;
+    let vcosts = sqlx::query("UPDATE task SET vcost = max(CAST(cost_us / ?2 AS INTEGER), 1) WHERE job_seq = ?1");
+    tx.run(vcosts.bind(seq).bind(client.weight)).await?;
+    let tasks = "UPDATE task SET state = 'queued', priority = (SELECT priority FROM job WHERE seq = ?1), attempts_max = attempt + ?2, deaths = 0, progress = NULL, run_at_ms = 0, passed = 0,
                 left_us = cost_us, blocked = (kind = 'assemble') WHERE job_seq = ?1";
     queue_again(tx, seq, &job, reset, tasks).await.map(|job| Some(Ok(job)))
 }
@@ -114,6 +120,8 @@ pub(super) async fn patch(tx: &mut Tx, id: JobId, patch: JobPatch) -> Result<Opt
     let options = spec.options_mut();
     options.priority = patch.priority.unwrap_or(options.priority);
     options.start_before_ms = patch.start_before_ms.unwrap_or(options.start_before_ms);
+    // One that a retry has lifted is not there again because something else is changed.
+    let deadline_changed = patch.start_before_ms.is_some();
     options.finish_before_ms = patch.finish_before_ms.unwrap_or(options.finish_before_ms);
     let relabelled = patch.labels.is_some();
     options.labels = patch.labels.unwrap_or(std::mem::take(&mut options.labels));
@@ -123,50 +131,46 @@ pub(super) async fn patch(tx: &mut Tx, id: JobId, patch: JobPatch) -> Result<Opt
         submit::insert_labels(tx, seq, &options.labels).await?;
     }
     // The hash of the request stays, so that the same request is still known for the same.
-    let update = sqlx::query("UPDATE job SET spec = ?2, start_before_ms = ?3, finish_before_ms = ?4 WHERE seq = ?1");
+    let update = sqlx::query(
+        "UPDATE job SET spec = ?2, start_before_ms = iif(?5, ?3, start_before_ms), finish_before_ms = ?4 WHERE seq = ?1",
+    );
     let update = update.bind(seq).bind(spec.canonical_json());
-    tx.run(update.bind(options.start_before_ms).bind(options.finish_before_ms)).await?;
+    tx.run(update.bind(options.start_before_ms).bind(options.finish_before_ms).bind(deadline_changed)).await?;
     if options.priority != job.priority {
         change_class(tx, seq, &job, options.priority).await?;
     }
     Ok(Some(Ok(known(tx, id).await?.1)))
 }
 
-/// Moves a queued job behind what its client has in another class.
+/// Moves a queued job behind what its client has in another class; not below the best one of those that follow it.
 async fn change_class(tx: &mut Tx, seq: i64, job: &Job, to: Priority) -> Result<(), StoreError> {
-    let rank = read::priority_rank(to);
-    let client = client(tx, &job.client).await?;
-    tx.run(submit::make_flow(rank, client.id)).await?;
-    let total = tx
-        .one(sqlx::query("SELECT sum(vcost) AS vcost, min(vplace) AS vplace FROM task WHERE job_seq = ?1").bind(seq))
-        .await?;
-    let (vcost, first): (i64, i64) = (get(&total, "vcost")?, get(&total, "vplace")?);
-    let vplace = submit::take_places(tx, client.id, rank, vcost).await?;
-    tx.run(sqlx::query("UPDATE job SET priority = ?2 WHERE seq = ?1").bind(seq).bind(rank)).await?;
-    let tasks = sqlx::query("UPDATE task SET priority = ?2, vplace = ?3 + (vplace - ?4) WHERE job_seq = ?1");
-    tx.run(tasks.bind(seq).bind(rank).bind(vplace).bind(first)).await?;
-    let leader = sqlx::query(
-        "SELECT leader.priority > ?2 AND leader.state = 'queued' AS worse FROM job JOIN job AS leader ON leader.seq = job.leader_seq
-         WHERE job.seq = ?1",
+    let query = sqlx::query(
+        "SELECT client_id, leader_seq, (SELECT min(priority) FROM job AS follower WHERE follower.leader_seq = job.seq) AS best
+         FROM job WHERE seq = ?1",
     );
-    match tx.row(leader.bind(seq).bind(rank)).await? {
-        // What waits in a lower class would hold it up.
-        Some(row) if get(&row, "worse")? => return ends::stand_alone(tx, seq, job.id, None).await,
-        Some(_) => {}
-        None => {
-            let now_ms = tx.now_ms;
-            tx.ready(rank, now_ms).await?;
-        }
+    let row = tx.one(query.bind(seq)).await?;
+    let best = get::<Option<i64>>(&row, "best")?.unwrap_or(i64::MAX);
+    let rank = read::priority_rank(to).min(best);
+    if rank == read::priority_rank(job.priority) {
+        return Ok(());
     }
-    let position = order::position(&mut tx.connection, job.id).await?;
+    submit::move_to_class(tx, seq, get(&row, "client_id")?, rank).await?;
+    if let Some(leader) = get(&row, "leader_seq")? {
+        ends::lift(tx, leader).await?;
+    }
+    let position = order::position_at_most(&mut tx.connection, job.id).await?;
     tx.event(seq, job.id, EventKind::Queued { position }).await.map(drop)
 }
 
 pub(super) async fn expire_due(tx: &mut Tx) -> Result<Vec<JobId>, StoreError> {
     let now_ms = tx.now_ms;
+    // By its own index: the planner takes that of states, which holds the whole queue. What is done for a job that follows has
+    // started when its leader has.
     let due = sqlx::query(
-        "SELECT seq, id FROM job WHERE state = 'queued' AND start_before_ms IS NOT NULL AND start_before_ms <= ?1
-           AND started_ms IS NULL ORDER BY seq LIMIT ?2",
+        "SELECT seq, id FROM job INDEXED BY job_start_before
+         WHERE state = 'queued' AND start_before_ms IS NOT NULL AND start_before_ms <= ?1 AND started_ms IS NULL
+           AND NOT EXISTS (SELECT 1 FROM job AS leader WHERE leader.seq = job.leader_seq AND leader.started_ms IS NOT NULL)
+         ORDER BY start_before_ms LIMIT ?2",
     );
     let mut expired = Vec::new();
     for row in &tx.rows(due.bind(now_ms).bind(EXPIRED_MAX)).await? {
@@ -226,9 +230,9 @@ pub(super) async fn set_queue_mode(tx: &mut Tx, mode: QueueMode) -> Result<(), S
 }
 
 pub(super) async fn set_client_limits(tx: &mut Tx, name: String, limits: ClientLimits) -> Result<(), StoreError> {
-    if !(limits.weight.is_finite() && limits.weight > 0.0) {
+    if !(CLIENT_WEIGHT_MIN..=CLIENT_WEIGHT_MAX).contains(&limits.weight) {
         return Err(StoreError::Other(format!(
-            "found the weight {} for {name:?}, expected a number above 0",
+            "found the weight {} for {name:?}, expected a number from {CLIENT_WEIGHT_MIN} to {CLIENT_WEIGHT_MAX}",
             limits.weight
         )));
     }
@@ -236,6 +240,7 @@ pub(super) async fn set_client_limits(tx: &mut Tx, name: String, limits: ClientL
     let set = sqlx::query("UPDATE client SET weight = ?2, max_running = ?3, max_queued = ?4 WHERE id = ?1");
     let queued_max = limits.jobs_queued_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX));
     tx.run(set.bind(client.id).bind(limits.weight).bind(limits.tasks_running_max).bind(queued_max)).await?;
+    order::forget_credit(tx, client.id).await?;
     let now_ms = tx.now_ms;
     tx.claimable(now_ms);
     Ok(())

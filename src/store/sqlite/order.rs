@@ -50,11 +50,13 @@ pub(super) async fn choose(tx: &mut Tx, want: &ClaimWant) -> Result<Option<Candi
     Ok(None)
 }
 
-/// True where a task on the device, which better ones would put aside, has not got any of it for an ageing period: it goes first.
+/// True where a task on the device, which better ones would put aside, has not got any of it for an ageing period: it goes first. What
+/// is being loaded, encoded or put together asks for nothing of the device, and what a lost worker held is on none.
 async fn starves(tx: &mut Tx, better_than: i64) -> Result<bool, StoreError> {
     let query = sqlx::query(
-        "SELECT 1 FROM task WHERE state = 'running' AND lease_until_ms > 0 AND priority >= ?1
-           AND advanced_ms <= ?2 - iif(priority = 2, ?3, ?4) LIMIT 1",
+        "SELECT 1 FROM task WHERE state = 'running' AND lease_until_ms > ?2 AND kind = 'frames' AND priority >= ?1
+           AND advanced_ms <= ?2 - iif(priority = 2, ?3, ?4)
+           AND json_extract(iif(json_valid(progress), progress, '{}'), '$.phase') IN ('rendering', 'denoising') LIMIT 1",
     );
     let now_ms = tx.now_ms;
     let found = tx.row(query.bind(better_than).bind(now_ms).bind(AGEING_BATCH_MS).bind(AGEING_NORMAL_MS)).await?;
@@ -204,8 +206,8 @@ async fn preferred(tx: &mut Tx, candidates: &[InWindow], want: &ClaimWant) -> Re
 
 /// Moves the flow on by what the task is estimated to use, and the class's virtual time to where the flow was.
 pub(super) async fn charge(tx: &mut Tx, chosen: &Candidate, vcharge: i64) -> Result<(), StoreError> {
-    let flow = sqlx::query("UPDATE flow SET vfinish = vfinish + ?3 WHERE priority = ?1 AND client_id = ?2");
-    tx.run(flow.bind(chosen.rank).bind(chosen.client_id).bind(vcharge)).await?;
+    let flow = sqlx::query("UPDATE flow SET vfinish = min(vfinish + ?3, ?4) WHERE priority = ?1 AND client_id = ?2");
+    tx.run(flow.bind(chosen.rank).bind(chosen.client_id).bind(vcharge).bind(VTIME_MAX)).await?;
     let class = sqlx::query(
         "UPDATE class SET vtime = max(vtime, ?2), waiting_since_ms = iif(tasks_ready > 0, ?3, NULL) WHERE priority = ?1",
     );
@@ -218,10 +220,52 @@ pub(super) async fn charge(tx: &mut Tx, chosen: &Candidate, vcharge: i64) -> Res
     Ok(())
 }
 
+/// What a claim charged a flow for.
+pub(super) struct Charged {
+    rank: i64,
+    client_id: i64,
+    /// See the columns of the same names.
+    left_us: i64,
+    cost_us: i64,
+    vcost: i64,
+}
+
+impl Charged {
+    /// Of a task's row, before it is changed.
+    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            rank: get(row, "priority")?,
+            client_id: get(row, "client_id")?,
+            left_us: get(row, "left_us")?,
+            cost_us: get(row, "cost_us")?,
+            vcost: get(row, "vcost")?,
+        })
+    }
+}
+
+/// Replaces what a claim charged a flow for by what the attempt used.
+pub(super) async fn correct(tx: &mut Tx, charged: &Charged, used_us: i64) -> Result<(), StoreError> {
+    let Charged { rank, client_id, left_us, cost_us, vcost } = *charged;
+    let more = virtual_part(used_us, cost_us, vcost) - virtual_part(left_us, cost_us, vcost);
+    let flow = sqlx::query(
+        "UPDATE flow SET vfinish = max(min(vfinish + ?3, ?4), min(vfinish, vfloor)) WHERE priority = ?1 AND client_id = ?2",
+    );
+    tx.run(flow.bind(rank).bind(client_id).bind(more).bind(VTIME_MAX)).await.map(drop)
+}
+
+/// Brings a client's flows up to where their classes are: what it was not allowed to use while it was held back is not its credit.
+pub(super) async fn forget_credit(tx: &mut Tx, client_id: i64) -> Result<(), StoreError> {
+    let flows = sqlx::query(
+        "UPDATE flow SET vfinish = max(vfinish, vtime), vfloor = max(vfloor, vtime) FROM class
+         WHERE class.priority = flow.priority AND flow.client_id = ?1 AND flow.priority IN (0, 1, 2)",
+    );
+    tx.run(flows.bind(client_id)).await.map(drop)
+}
+
 /// What part of a task's virtual cost this many of its GPU microseconds are; at least 1, so that a flow always moves on.
 pub(super) fn virtual_part(used_us: i64, cost_us: i64, vcost: i64) -> i64 {
     let part = i128::from(used_us.max(0)) * i128::from(vcost) / i128::from(cost_us.max(1));
-    i64::try_from(part).unwrap_or(i64::MAX / 4).clamp(1, i64::MAX / 4)
+    i64::try_from(part).unwrap_or(VTIME_MAX).clamp(1, VTIME_MAX)
 }
 
 pub(super) async fn mode(connection: &mut SqliteConnection) -> Result<QueueMode, StoreError> {
@@ -317,6 +361,31 @@ async fn running_left_us(connection: &mut SqliteConnection, rank: i64) -> Result
     .await
     .map_err(failure)?;
     count_of(&row, "left_us")
+}
+
+/// The position for an event, which is counted inside of the writer: at most `EVENT_POSITION_MAX`, where counting stops.
+pub(super) async fn position_at_most(connection: &mut SqliteConnection, id: JobId) -> Result<u64, StoreError> {
+    let Some(First { rank, place: Some(place) }) = first_of(connection, id).await? else { return Ok(0) };
+    let (better, _) = better_classes(connection, rank).await?;
+    if better >= EVENT_POSITION_MAX {
+        return Ok(EVENT_POSITION_MAX);
+    }
+    let row = sqlx::query(
+        "SELECT count(*) AS tasks FROM (SELECT 1
+             FROM flow CROSS JOIN task ON task.state = 'queued' AND task.blocked = 0
+                  AND task.priority = flow.priority AND task.client_id = flow.client_id
+                  AND (task.vplace, task.job_seq, task.idx) < (flow.head_vplace + (?2 - flow.vfinish), ?3, ?4)
+             WHERE flow.priority = ?1 AND flow.tasks_ready > 0 AND flow.vfinish <= ?2 LIMIT ?5)",
+    )
+    .bind(rank)
+    .bind(place.tag)
+    .bind(place.seq)
+    .bind(place.task)
+    .bind((EVENT_POSITION_MAX - better) as i64)
+    .fetch_one(connection)
+    .await
+    .map_err(failure)?;
+    Ok(better + count_of(&row, "tasks")?)
 }
 
 pub(super) async fn position(connection: &mut SqliteConnection, id: JobId) -> Result<u64, StoreError> {

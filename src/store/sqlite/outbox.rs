@@ -10,21 +10,24 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 /// Puts an event into the outbox where the job's webhook asks for events of its kind.
 pub(super) async fn write(tx: &mut Tx, seq: i64, event: &Event) -> Result<(), StoreError> {
+    // A webhook that cannot be read tells nobody, and must not stop the queue.
     let insert = sqlx::query(
         "INSERT INTO delivery (job_seq, event_seq, url, run_at_ms, give_up_ms)
-         SELECT seq, ?2, json_extract(webhook, '$.url'), ?3, ?3 + ?4 FROM job
-         WHERE seq = ?1 AND webhook IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(webhook, '$.events') WHERE value = ?5)",
+         SELECT seq, ?2, json_extract(hook, '$.url'), ?3, ?3 + ?4
+         FROM (SELECT seq, iif(json_valid(webhook), webhook, '{}') AS hook FROM job WHERE seq = ?1 AND webhook IS NOT NULL)
+         WHERE json_type(hook, '$.url') = 'text' AND EXISTS (SELECT 1 FROM json_each(hook, '$.events') WHERE value = ?5)",
     );
     let insert = insert.bind(seq).bind(event.seq).bind(event.time_ms).bind(WEBHOOK_GIVE_UP_MS).bind(event.kind.name());
     tx.run(insert).await.map(drop)
 }
 
-/// What is due. A moment further away than a message is tried for was written before the clock went back.
+/// What is due, and the ids of messages that cannot be read. A moment further away than a message is tried for was written before the
+/// clock went back.
 pub(super) async fn due(
     connection: &mut SqliteConnection,
     now_ms: TimeMs,
     limit: u32,
-) -> Result<Vec<Delivery>, StoreError> {
+) -> Result<(Vec<Delivery>, Vec<i64>), StoreError> {
     let rows = sqlx::query(
         "SELECT delivery.id AS delivery_id, job.id, event.seq, event.time_ms, event.kind, delivery.url, delivery.attempt,
                 delivery.give_up_ms, job.webhook
@@ -38,15 +41,17 @@ pub(super) async fn due(
     .fetch_all(connection)
     .await
     .map_err(failure)?;
-    let mut deliveries = Vec::with_capacity(rows.len());
+    let (mut deliveries, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         match delivery(row) {
             Ok(delivery) => deliveries.push(delivery),
-            // It stays, and is left out; its job is purged one day, and it with it.
-            Err(error) => tracing::error!(%error, "a message of the outbox cannot be read"),
+            Err(error) => {
+                tracing::error!(%error, "a message of the outbox cannot be read; it is forgotten");
+                unreadable.push(get(row, "delivery_id")?);
+            }
         }
     }
-    Ok(deliveries)
+    Ok((deliveries, unreadable))
 }
 
 fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {

@@ -2,7 +2,8 @@
 
 use super::attempts::Held;
 use super::ends::end_job;
-use super::order::{self, virtual_part};
+use super::order;
+use super::submit;
 use super::writer::Tx;
 use super::{get, json};
 use crate::job::*;
@@ -42,9 +43,11 @@ pub(super) enum Why {
 pub(super) fn after_attempt(held: &Held, end: AttemptEnd) -> Next {
     match end {
         AttemptEnd::Succeeded { outputs, report } => Next::Succeed { outputs, report },
-        AttemptEnd::Cancelled => Next::Cancel,
-        AttemptEnd::Released | AttemptEnd::Preempted { .. } if held.cancel_requested => Next::Cancel,
-        AttemptEnd::Released => put_back(held, Why::Released),
+        AttemptEnd::Cancelled | AttemptEnd::Released | AttemptEnd::Preempted { .. } if held.cancel_requested => {
+            Next::Cancel
+        }
+        // A cancel that nobody asked for, or that was meant for an earlier attempt, puts the task back.
+        AttemptEnd::Cancelled | AttemptEnd::Released => put_back(held, Why::Released),
         AttemptEnd::Preempted { checkpoint } => put_back(held, Why::Preempted(checkpoint)),
         AttemptEnd::Failed(failure) => after_failure(held, failure),
     }
@@ -117,16 +120,19 @@ pub(super) async fn end_attempt(tx: &mut Tx, held: &Held, next: Next) -> Result<
         Next::Succeed { .. } if held.attempt_us == 0 => held.left_us,
         Next::Succeed { .. } | Next::Cancel | Next::Fail(_) | Next::Requeue { .. } => held.attempt_us,
     };
-    correct(tx, held, used_us).await?;
+    order::correct(tx, &held.charged, used_us).await?;
+    tx.run(sqlx::query("UPDATE job SET gpu_us = gpu_us + ?2 WHERE seq = ?1").bind(held.seq).bind(held.attempt_us))
+        .await?;
     match next {
         Next::Succeed { outputs, report } => succeed(tx, held, outputs, report).await,
         Next::Cancel => {
             end_task(tx, held, JobState::Cancelled, None).await?;
-            settle(tx, held, true).await
+            settle(tx, held).await
         }
         Next::Fail(error) => {
             end_task(tx, held, JobState::Failed, None).await?;
-            end_job(tx, held.seq, Some(held.id), JobState::Failed, Some(error)).await
+            end_job(tx, held.seq, Some(held.id), JobState::Failed, Some(error)).await?;
+            room_again(tx, held).await
         }
         Next::Requeue { attempt, attempts_max, deaths, delay_ms, why } => {
             let run_at_ms = tx.now_ms + delay_ms;
@@ -145,28 +151,16 @@ pub(super) async fn end_attempt(tx: &mut Tx, held: &Held, next: Next) -> Result<
                 }
                 Why::Released => {}
             }
-            tx.ready(held.rank, run_at_ms).await?;
+            tx.ready(held.job_rank, run_at_ms).await?;
             if let (Why::Preempted(_), Some(since)) = (&why, held.waited_since_ms) {
                 // It was claimed, but did not get to its end: its class goes on waiting.
                 let waits =
                     sqlx::query("UPDATE class SET waiting_since_ms = min(waiting_since_ms, ?2) WHERE priority = ?1");
                 tx.run(waits.bind(held.rank).bind(since)).await?;
             }
-            settle(tx, held, false).await
+            settle(tx, held).await
         }
     }
-}
-
-/// Replaces the estimate that the client was charged by what the attempt used, and adds that to the job.
-async fn correct(tx: &mut Tx, held: &Held, used_us: i64) -> Result<(), StoreError> {
-    let charged = virtual_part(held.left_us, held.cost_us, held.vcost);
-    let used = virtual_part(used_us, held.cost_us, held.vcost);
-    let flow = sqlx::query(
-        "UPDATE flow SET vfinish = max(vfinish + ?3, min(vfinish, vfloor)) WHERE priority = ?1 AND client_id = ?2",
-    );
-    tx.run(flow.bind(held.rank).bind(held.client_id).bind(used - charged)).await?;
-    let job = sqlx::query("UPDATE job SET gpu_us = gpu_us + ?2 WHERE seq = ?1");
-    tx.run(job.bind(held.seq).bind(held.attempt_us)).await.map(drop)
 }
 
 async fn requeue(
@@ -183,9 +177,15 @@ async fn requeue(
         None => held.cost_us,
     };
     let kept = checkpoint.as_ref().and(held.progress.as_ref());
+    if held.job_rank != held.rank {
+        let vplace = submit::take_places(tx, held.client_id, held.job_rank, held.vcost).await?;
+        let place = sqlx::query("UPDATE task SET priority = ?3, vplace = ?4 WHERE job_seq = ?1 AND idx = ?2");
+        tx.run(place.bind(held.seq).bind(held.task).bind(held.job_rank).bind(vplace)).await?;
+    }
     let task = sqlx::query(
         "UPDATE task SET state = 'queued', owner = NULL, lease_until_ms = NULL, progress = ?9, attempt = ?3, attempts_max = ?4,
-                deaths = ?5, run_at_ms = ?6, left_us = ?7, checkpoint = ?8, attempt_us = 0
+                deaths = ?5, run_at_ms = ?6, left_us = ?7, checkpoint = ?8,
+                checkpoint_bytes = iif(checkpoint IS ?8, checkpoint_bytes, 0), attempt_us = 0
          WHERE job_seq = ?1 AND idx = ?2 AND state = 'running'",
     )
     .bind(held.seq)
@@ -225,7 +225,7 @@ async fn succeed(
     for (ordinal, new) in outputs.iter().enumerate() {
         output(tx, held, ordinal, new).await?;
     }
-    settle(tx, held, false).await
+    settle(tx, held).await
 }
 
 async fn end_task(tx: &mut Tx, held: &Held, to: JobState, progress: Option<&str>) -> Result<(), StoreError> {
@@ -237,8 +237,8 @@ async fn end_task(tx: &mut Tx, held: &Held, to: JobState, progress: Option<&str>
     tx.run(end.bind(held.seq).bind(held.task).bind(to.as_str()).bind(progress)).await.map(drop)
 }
 
-/// What becomes of the job now that one of its tasks is no longer held. `cancelled`: the worker let go of it for a cancel.
-async fn settle(tx: &mut Tx, held: &Held, cancelled: bool) -> Result<(), StoreError> {
+/// What becomes of the job now that one of its tasks is no longer held.
+async fn settle(tx: &mut Tx, held: &Held) -> Result<(), StoreError> {
     let query = sqlx::query(
         "SELECT tasks, tasks_succeeded, cancel_requested,
                 tasks > 1 AND EXISTS (SELECT 1 FROM task WHERE job_seq = ?1 AND state = 'running') AS runs_on
@@ -246,7 +246,7 @@ async fn settle(tx: &mut Tx, held: &Held, cancelled: bool) -> Result<(), StoreEr
     );
     let row = tx.one(query.bind(held.seq)).await?;
     let (tasks, succeeded): (i64, i64) = (get(&row, "tasks")?, get(&row, "tasks_succeeded")?);
-    let cancelled = cancelled || get(&row, "cancel_requested")?;
+    let cancelled: bool = get(&row, "cancel_requested")?;
     let runs_on: bool = get(&row, "runs_on")?;
     room_again(tx, held).await?;
     if succeeded == tasks {
@@ -264,21 +264,28 @@ async fn settle(tx: &mut Tx, held: &Held, cancelled: bool) -> Result<(), StoreEr
             sqlx::query("UPDATE task SET blocked = 0 WHERE job_seq = ?1 AND state = 'queued' AND blocked = 1");
         if tx.run(unblock.bind(held.seq)).await? > 0 {
             let now_ms = tx.now_ms;
-            tx.ready(held.rank, now_ms).await?;
+            tx.ready(held.job_rank, now_ms).await?;
         }
     }
     if runs_on {
         return Ok(());
     }
     tx.run(sqlx::query("UPDATE job SET state = 'queued' WHERE seq = ?1 AND state = 'running'").bind(held.seq)).await?;
-    let position = order::position(&mut tx.connection, held.id).await?;
+    let position = order::position_at_most(&mut tx.connection, held.id).await?;
     tx.event(held.seq, held.id, EventKind::Queued { position }).await.map(drop)
 }
 
 /// A client that was at its bound has room for another task now.
 async fn room_again(tx: &mut Tx, held: &Held) -> Result<(), StoreError> {
-    let bounded = sqlx::query("SELECT 1 FROM client WHERE id = ?1 AND max_running IS NOT NULL").bind(held.client_id);
-    if tx.row(bounded).await?.is_some() {
+    let bounded = sqlx::query(
+        "SELECT max_running <= 1 + (SELECT coalesce(sum(tasks_running), 0) FROM flow
+                                    WHERE flow.client_id = client.id AND priority IN (0, 1, 2)) AS was_full
+         FROM client WHERE id = ?1 AND max_running IS NOT NULL",
+    );
+    if let Some(row) = tx.row(bounded.bind(held.client_id)).await? {
+        if get(&row, "was_full")? {
+            order::forget_credit(tx, held.client_id).await?;
+        }
         let now_ms = tx.now_ms;
         tx.claimable(now_ms);
     }

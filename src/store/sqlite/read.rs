@@ -167,8 +167,9 @@ async fn page(
     before: Option<(TimeMs, JobId)>,
     limit: usize,
 ) -> Result<Vec<SqliteRow>, StoreError> {
+    // The page is chosen by numbers alone: what a job shows is put together for those on the page, and not for all that are sorted.
     let mut query = QueryBuilder::<Sqlite>::new(SELECT_JOB);
-    query.push(" WHERE TRUE");
+    query.push(" WHERE job.seq IN (SELECT job.seq FROM job WHERE TRUE");
     if let Some(client) = &filter.client {
         query.push(" AND job.client_id = (SELECT id FROM client WHERE name = ").push_bind(client.clone()).push(")");
     }
@@ -187,6 +188,7 @@ async fn page(
         query.push(", ").push_bind(id.as_bytes().to_vec()).push(")");
     }
     query.push(" ORDER BY job.created_ms DESC, job.id DESC LIMIT ").push_bind(limit as i64);
+    query.push(") ORDER BY job.created_ms DESC, job.id DESC");
     query.build().fetch_all(connection).await.map_err(failure)
 }
 

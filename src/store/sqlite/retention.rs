@@ -7,9 +7,17 @@ use super::writer::Tx;
 use super::{failure, get, read};
 use crate::blob::BlobStore;
 use crate::job::TimeMs;
-use crate::limits::TOMBSTONES_MAX;
+use crate::limits::{IDEMPOTENCY_KEEP_MS, TOMBSTONES_MAX};
 use crate::store::{Purged, Retention, StoreError};
 use sqlx::sqlite::SqliteConnection;
+
+/// What a purge may take at the moment ?1, where keys of before ?2 are not needed any more.
+macro_rules! may_be_forgotten {
+    () => {
+        "ended_ms IS NOT NULL AND (idempotency_key IS NULL OR ended_ms <= ?2)
+         AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.job_seq = job.seq AND delivery.give_up_ms > ?1)"
+    };
+}
 
 /// Forgets an ended job; the blobs that nothing names any more.
 pub(super) async fn forget_job(tx: &mut Tx, seq: i64) -> Result<Vec<String>, StoreError> {
@@ -29,10 +37,14 @@ pub(super) async fn purge(tx: &mut Tx, retention: Retention) -> Result<Purged, S
     let mut purged = Purged::default();
     let limit = i64::from(retention.limit);
     if let Some(age_ms) = retention.jobs_age_ms {
-        let old =
-            sqlx::query("SELECT seq FROM job WHERE ended_ms IS NOT NULL AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2");
+        let old = sqlx::query(concat!(
+            "SELECT seq FROM job WHERE ended_ms <= ?3 AND ",
+            may_be_forgotten!(),
+            " ORDER BY ended_ms LIMIT ?4"
+        ));
         let now_ms = tx.now_ms;
-        let rows = tx.rows(old.bind(now_ms.saturating_sub(age_ms)).bind(limit)).await?;
+        let old = old.bind(now_ms).bind(now_ms - IDEMPOTENCY_KEEP_MS).bind(now_ms.saturating_sub(age_ms));
+        let rows = tx.rows(old.bind(limit)).await?;
         for row in &rows {
             purge_job(tx, get(row, "seq")?, &mut purged).await?;
         }
@@ -76,23 +88,33 @@ async fn purge_job(tx: &mut Tx, seq: i64, purged: &mut Purged) -> Result<u64, St
     Ok(bytes)
 }
 
-/// Each blob counts once, however many jobs name it.
+/// Each blob counts once, however many jobs name it. What jobs have finished that have not ended counts nothing: no purge could make
+/// room of it, and what has ended would pay for it.
 async fn purge_outputs(tx: &mut Tx, bytes_max: u64, limit: i64, purged: &mut Purged) -> Result<(), StoreError> {
     let sum = sqlx::query(
-        "SELECT coalesce(sum(bytes), 0) AS bytes FROM (SELECT max(bytes) AS bytes FROM output GROUP BY blob)",
+        "SELECT max(outputs_bytes - (SELECT coalesce(sum(output.bytes), 0)
+                                     FROM job INDEXED BY job_begun CROSS JOIN output ON output.job_seq = job.seq
+                                     WHERE job.state IN ('queued', 'running') AND job.started_ms IS NOT NULL), 0) AS bytes
+         FROM total",
     );
     let mut bytes = read::count_of(&tx.one(sum).await?, "bytes")?;
-    let mut looked = 0;
-    while bytes > bytes_max && looked < limit {
-        let oldest = sqlx::query(
-            "SELECT seq FROM job WHERE ended_ms IS NOT NULL AND EXISTS (SELECT 1 FROM output WHERE job_seq = job.seq)
-             ORDER BY ended_ms LIMIT 1",
-        );
-        let Some(row) = tx.row(oldest).await? else { return Ok(()) };
-        bytes = bytes.saturating_sub(purge_job(tx, get(&row, "seq")?, purged).await?);
-        looked += 1;
+    if bytes <= bytes_max {
+        return Ok(());
     }
-    purged.more |= bytes > bytes_max;
+    let oldest = sqlx::query(concat!(
+        "SELECT seq FROM job WHERE EXISTS (SELECT 1 FROM output WHERE job_seq = job.seq) AND ",
+        may_be_forgotten!(),
+        " ORDER BY ended_ms LIMIT ?3"
+    ));
+    let now_ms = tx.now_ms;
+    let rows = tx.rows(oldest.bind(now_ms).bind(now_ms - IDEMPOTENCY_KEEP_MS).bind(limit)).await?;
+    for row in &rows {
+        if bytes <= bytes_max {
+            break;
+        }
+        bytes = bytes.saturating_sub(purge_job(tx, get(row, "seq")?, purged).await?);
+    }
+    purged.more |= bytes > bytes_max && rows.len() as i64 == limit;
     Ok(())
 }
 
@@ -100,8 +122,7 @@ async fn purge_outputs(tx: &mut Tx, bytes_max: u64, limit: i64, purged: &mut Pur
 async fn purge_events(tx: &mut Tx, age_ms: i64, limit: i64, purged: &mut Purged) -> Result<(), StoreError> {
     let now_ms = tx.now_ms;
     let jobs = sqlx::query(
-        "SELECT seq FROM job WHERE ended_ms IS NOT NULL AND ended_ms <= ?1
-           AND (SELECT count(*) FROM (SELECT 1 FROM event WHERE job_seq = job.seq LIMIT 2)) > 1
+        "SELECT seq FROM job WHERE ended_ms IS NOT NULL AND events_forgotten = 0 AND ended_ms <= ?1
            AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.job_seq = job.seq)
          ORDER BY ended_ms LIMIT ?2",
     );
@@ -110,7 +131,9 @@ async fn purge_events(tx: &mut Tx, age_ms: i64, limit: i64, purged: &mut Purged)
         let delete = sqlx::query(
             "DELETE FROM event WHERE job_seq = ?1 AND seq < (SELECT max(seq) FROM event WHERE job_seq = ?1)",
         );
-        purged.events += tx.run(delete.bind(get::<i64>(row, "seq")?)).await?;
+        let seq: i64 = get(row, "seq")?;
+        purged.events += tx.run(delete.bind(seq)).await?;
+        tx.run(sqlx::query("UPDATE job SET events_forgotten = 1 WHERE seq = ?1").bind(seq)).await?;
     }
     purged.more |= rows.len() as i64 == limit;
     Ok(())
@@ -185,6 +208,19 @@ pub(super) async fn purged(connection: &mut SqliteConnection, id: crate::job::Jo
         .await
         .map_err(failure)?;
     Ok(row.is_some())
+}
+
+pub(super) async fn unnamed(connection: &mut SqliteConnection, keys: &[String]) -> Result<Vec<String>, StoreError> {
+    let mut unnamed = Vec::new();
+    for key in keys {
+        let named = sqlx::query(
+            "SELECT 1 FROM output WHERE blob = ?1 UNION ALL SELECT 1 FROM task WHERE checkpoint = ?1 LIMIT 1",
+        );
+        if named.bind(key).fetch_optional(&mut *connection).await.map_err(failure)?.is_none() {
+            unnamed.push(key.clone());
+        }
+    }
+    Ok(unnamed)
 }
 
 pub(super) async fn blob_keys(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {

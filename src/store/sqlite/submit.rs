@@ -4,10 +4,11 @@ use super::ends;
 use super::order;
 use super::read;
 use super::writer::{Statement, Tx};
-use super::{get, json};
+use super::{failure, get, json};
 use crate::job::*;
-use crate::limits::{ATTEMPTS_MAX, JOB_COST_SECONDS_MAX, JOBS_QUEUED_MAX};
+use crate::limits::*;
 use crate::store::{NewJob, QueueMode, StoreError, Submitted};
+use sqlx::sqlite::SqliteConnection;
 
 pub(super) async fn submit(tx: &mut Tx, new: NewJob) -> Result<Submitted, StoreError> {
     let spec_hash = new.spec.canonical_hash();
@@ -17,7 +18,7 @@ pub(super) async fn submit(tx: &mut Tx, new: NewJob) -> Result<Submitted, StoreE
     refuse_while_draining(tx).await?;
     let client = client(tx, &new.client).await?;
     let rank = read::priority_rank(new.spec.priority());
-    let answers = answering_job(tx, &new, client.id, rank).await?;
+    let answers = answering_job(tx, &new, client.id).await?;
     if !matches!(answers, Answers::Done(_)) {
         has_room(tx, &client).await?;
     }
@@ -31,7 +32,10 @@ pub(super) async fn submit(tx: &mut Tx, new: NewJob) -> Result<Submitted, StoreE
         let insert = sqlx::query("INSERT INTO job_asset (job_seq, ordinal, sha256) VALUES (?1, ?2, ?3)");
         tx.run(insert.bind(seq).bind(ordinal as i64).bind(asset.sha256())).await?;
     }
-    let position = order::position(&mut tx.connection, new.id).await?;
+    if let Answers::Follow(leader) = &answers {
+        ends::lift(tx, *leader).await?;
+    }
+    let position = order::position_at_most(&mut tx.connection, new.id).await?;
     tx.event(seq, new.id, EventKind::Queued { position }).await?;
     match answers {
         Answers::Done(done) => ends::answer_from(tx, done, seq, new.id).await?,
@@ -88,7 +92,7 @@ pub(super) async fn refuse_while_draining(tx: &mut Tx) -> Result<(), StoreError>
 pub(super) struct Client {
     pub(super) id: i64,
     name: String,
-    weight: f64,
+    pub(super) weight: f64,
     jobs_queued_max: Option<i64>,
 }
 
@@ -150,7 +154,7 @@ enum Answers {
     Follow(i64),
 }
 
-async fn answering_job(tx: &mut Tx, new: &NewJob, client_id: i64, rank: i64) -> Result<Answers, StoreError> {
+async fn answering_job(tx: &mut Tx, new: &NewJob, client_id: i64) -> Result<Answers, StoreError> {
     let Some(content) = new.content.filter(|_| new.spec.options().reuse) else { return Ok(Answers::Nobody) };
     let done = sqlx::query(
         "SELECT seq FROM job WHERE client_id = ?1 AND content = ?2 AND state = 'succeeded'
@@ -159,15 +163,40 @@ async fn answering_job(tx: &mut Tx, new: &NewJob, client_id: i64, rank: i64) -> 
     if let Some(row) = tx.row(done.bind(client_id).bind(content.as_slice())).await? {
         return Ok(Answers::Done(get(&row, "seq")?));
     }
-    // What waits in a lower class would make a job of a better one wait with it.
+    // All of them are answered in the transaction in which the leader ends: so many that their rows are soon written. Those that come
+    // later follow another leader, the first of them being that.
+    let followers_max = (FOLLOWERS_MAX / frames_in_all(&new.spec.tasks())).max(FOLLOWERS_MIN);
     let leader = sqlx::query(
-        "SELECT seq FROM job WHERE client_id = ?1 AND content = ?2 AND leader_seq IS NULL
-           AND (state = 'running' AND cancel_requested = 0 OR state = 'queued' AND priority <= ?3) ORDER BY seq LIMIT 1",
+        "SELECT seq FROM job WHERE client_id = ?1 AND content = ?2 AND leader_seq IS NULL AND state IN ('queued', 'running')
+           AND cancel_requested = 0 AND (SELECT count(*) FROM job AS follower WHERE follower.leader_seq = job.seq) < ?3
+         ORDER BY seq LIMIT 1",
     );
-    match tx.row(leader.bind(client_id).bind(content.as_slice()).bind(rank)).await? {
+    match tx.row(leader.bind(client_id).bind(content.as_slice()).bind(followers_max)).await? {
         Some(row) => Ok(Answers::Follow(get(&row, "seq")?)),
         None => Ok(Answers::Nobody),
     }
+}
+
+/// The outputs of the job that would be [`Answers::Done`].
+pub(super) async fn answers(connection: &mut SqliteConnection, new: &NewJob) -> Result<Vec<(String, u64)>, StoreError> {
+    let Some(content) = new.content.filter(|_| new.spec.options().reuse) else { return Ok(Vec::new()) };
+    let rows = sqlx::query(
+        "SELECT blob, bytes FROM output WHERE job_seq = (
+            SELECT max(job.seq) FROM job JOIN client ON client.id = job.client_id
+            WHERE client.name = ?1 AND content = ?2 AND state = 'succeeded'
+              AND EXISTS (SELECT 1 FROM output AS any_of WHERE any_of.job_seq = job.seq)) ORDER BY ordinal",
+    );
+    let rows = rows.bind(&new.client).bind(content.as_slice()).fetch_all(connection).await.map_err(failure)?;
+    rows.iter().map(|row| Ok((get(row, "blob")?, read::count_of(row, "bytes")?))).collect()
+}
+
+pub(super) async fn answers_no_more(tx: &mut Tx, new: NewJob) -> Result<(), StoreError> {
+    let Some(content) = new.content else { return Ok(()) };
+    let forget = sqlx::query(
+        "UPDATE job SET content = NULL
+         WHERE client_id = (SELECT id FROM client WHERE name = ?1) AND content = ?2 AND state = 'succeeded'",
+    );
+    tx.run(forget.bind(new.client).bind(content.as_slice())).await.map(drop)
 }
 
 async fn insert_job(
@@ -181,7 +210,7 @@ async fn insert_job(
     tx.created_ms_last = tx.created_ms_last.max(tx.now_ms);
     let options = new.spec.options();
     let plans = new.spec.tasks();
-    let frames = plans.iter().filter(|plan| plan.kind == TaskKind::Frames).map(frames_of).sum::<i64>().max(1);
+    let frames = frames_in_all(&plans);
     let assemblies = plans.iter().filter(|plan| plan.kind == TaskKind::Assemble).count() as i64;
     let (key, request_hash) = new.idempotency.clone().unzip();
     let leader = match answers {
@@ -213,6 +242,11 @@ async fn insert_job(
     get(&tx.one(insert).await?, "seq")
 }
 
+/// Frames of a job; 1 for one that has none.
+pub(super) fn frames_in_all(plans: &[TaskPlan]) -> i64 {
+    plans.iter().filter(|plan| plan.kind == TaskKind::Frames).map(frames_of).sum::<i64>().max(1)
+}
+
 fn frames_of(plan: &TaskPlan) -> i64 {
     i64::from(plan.last_frame) - i64::from(plan.first_frame) + 1
 }
@@ -227,20 +261,17 @@ async fn insert_tasks(
     answers: &Answers,
 ) -> Result<(), StoreError> {
     let plans = new.spec.tasks();
-    let frames = plans.iter().filter(|plan| plan.kind == TaskKind::Frames).map(frames_of).sum::<i64>().max(1);
+    let frames = frames_in_all(&plans);
     let cost_us = cost_us(new.cost_seconds);
     // The tasks of a job that is answered at once never become ready: it ends in this transaction.
     let state = if matches!(answers, Answers::Done(_)) { "cancelled" } else { "queued" };
-    let costs_us: Vec<i64> = plans
-        .iter()
-        .map(|plan| match plan.kind {
-            TaskKind::Frames => (cost_us / frames).saturating_mul(frames_of(plan)).max(1),
-            // It needs no device.
-            TaskKind::Assemble => 1,
-        })
-        .collect();
+    let costs_us: Vec<i64> = plans.iter().map(|plan| share_us(cost_us, frames, plan)).collect();
     let vcosts: Vec<i64> = costs_us.iter().map(|cost_us| client.virtual_cost(*cost_us)).collect();
-    let mut vplace = take_places(tx, client.id, rank, vcosts.iter().sum()).await?;
+    let mut vplace = match answers {
+        Answers::Nobody => take_places(tx, client.id, rank, vcosts.iter().sum()).await?,
+        // It stands in no queue.
+        Answers::Done(_) | Answers::Follow(_) => 0,
+    };
     for (index, plan) in plans.iter().enumerate() {
         let blocked = match answers {
             Answers::Follow(_) => BLOCKED_FOLLOWS,
@@ -254,9 +285,18 @@ async fn insert_tasks(
         let insert = insert.bind(seq).bind(index as i64).bind(plan.first_frame).bind(plan.last_frame);
         let insert = insert.bind(plan.kind.as_str()).bind(rank).bind(client.id).bind(state).bind(ATTEMPTS_MAX);
         tx.run(insert.bind(blocked).bind(vplace).bind(vcosts[index]).bind(costs_us[index])).await?;
-        vplace += vcosts[index];
+        vplace = (vplace + vcosts[index]).min(VTIME_MAX);
     }
     Ok(())
+}
+
+/// What a task of a job of so many frames is estimated to need of the whole job's GPU microseconds.
+pub(super) fn share_us(cost_us: i64, frames: i64, plan: &TaskPlan) -> i64 {
+    match plan.kind {
+        TaskKind::Frames => (cost_us / frames).saturating_mul(frames_of(plan)).max(1),
+        // It needs no device.
+        TaskKind::Assemble => 1,
+    }
 }
 
 /// `task.blocked` of a job that follows another one.
@@ -276,12 +316,46 @@ pub(super) fn cost_us(cost_seconds: f64) -> i64 {
     ((seconds.clamp(0.0, JOB_COST_SECONDS_MAX) * 1e6) as i64).max(1)
 }
 
-/// Places at the end of a flow.
+/// Places at the end of a flow. At the end of virtual time all places are the same, and jobs are taken in the order of their arrival.
 pub(super) async fn take_places(tx: &mut Tx, client_id: i64, rank: i64, vcost: i64) -> Result<i64, StoreError> {
-    let take = sqlx::query(
-        "UPDATE flow SET vtail = vtail + ?3 WHERE priority = ?1 AND client_id = ?2 RETURNING vtail - ?3 AS vplace",
+    let tail = sqlx::query("SELECT vtail FROM flow WHERE priority = ?1 AND client_id = ?2").bind(rank).bind(client_id);
+    let vplace: i64 = get(&tx.one(tail).await?, "vtail")?;
+    let take =
+        sqlx::query("UPDATE flow SET vtail = ?3 WHERE priority = ?1 AND client_id = ?2").bind(rank).bind(client_id);
+    tx.run(take.bind(vplace.saturating_add(vcost).min(VTIME_MAX))).await?;
+    Ok(vplace)
+}
+
+/// Puts what is queued of a job behind what its client has in a class: all of it, or only what is in another class.
+pub(super) async fn place_at_end(
+    tx: &mut Tx,
+    seq: i64,
+    client_id: i64,
+    rank: i64,
+    all: bool,
+) -> Result<(), StoreError> {
+    let sum = sqlx::query(
+        "SELECT sum(vcost) AS vcost FROM task WHERE job_seq = ?1 AND state = 'queued' AND (?3 OR priority <> ?2)",
     );
-    get(&tx.one(take.bind(rank).bind(client_id).bind(vcost)).await?, "vplace")
+    let sum = tx.one(sum.bind(seq).bind(rank).bind(all)).await?;
+    let Some(vcost) = get::<Option<i64>>(&sum, "vcost")? else { return Ok(()) };
+    let vplace = take_places(tx, client_id, rank, vcost).await?;
+    let tasks = sqlx::query(
+        "UPDATE task SET priority = ?2, vplace = min(?4 + before.vcost, ?5)
+         FROM (SELECT idx, sum(vcost) OVER (ORDER BY idx) - vcost AS vcost FROM task
+               WHERE job_seq = ?1 AND state = 'queued' AND (?3 OR priority <> ?2)) AS before
+         WHERE task.job_seq = ?1 AND task.idx = before.idx",
+    );
+    tx.run(tasks.bind(seq).bind(rank).bind(all).bind(vplace).bind(VTIME_MAX)).await.map(drop)
+}
+
+/// Moves a job to another class, there behind what its client has. What runs of it stays where it was charged.
+pub(super) async fn move_to_class(tx: &mut Tx, seq: i64, client_id: i64, rank: i64) -> Result<(), StoreError> {
+    tx.run(make_flow(rank, client_id)).await?;
+    tx.run(sqlx::query("UPDATE job SET priority = ?2 WHERE seq = ?1 AND priority <> ?2").bind(seq).bind(rank)).await?;
+    place_at_end(tx, seq, client_id, rank, false).await?;
+    let now_ms = tx.now_ms;
+    tx.ready(rank, now_ms).await
 }
 
 pub(super) async fn insert_labels(

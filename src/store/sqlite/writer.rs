@@ -28,8 +28,10 @@ pub(super) type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 pub(super) struct Tx {
     pub(super) connection: SqliteConnection,
     pub(super) clock: Clock,
-    /// The database's clock at the beginning of the transaction. May go backwards between transactions.
+    /// The database's clock at the beginning of the transaction. May go backwards between transactions, and between runs.
     pub(super) now_ms: TimeMs,
+    /// What the next run will read of it.
+    stored_now_ms: TimeMs,
     /// The largest `created_ms` so far; new jobs are never before it, whatever the clock does.
     pub(super) created_ms_last: TimeMs,
     events: Vec<(JobId, Event)>,
@@ -38,8 +40,17 @@ pub(super) struct Tx {
 }
 
 impl Tx {
-    pub(super) fn new(connection: SqliteConnection, clock: Clock, created_ms_last: TimeMs) -> Self {
-        Self { connection, clock, now_ms: 0, created_ms_last, events: Vec::new(), claimable_ms: Vec::new() }
+    /// `now_ms`: what the clock said last in an earlier run.
+    pub(super) fn new(connection: SqliteConnection, clock: Clock, now_ms: TimeMs, created_ms_last: TimeMs) -> Self {
+        Self {
+            connection,
+            clock,
+            now_ms,
+            stored_now_ms: now_ms,
+            created_ms_last,
+            events: Vec::new(),
+            claimable_ms: Vec::new(),
+        }
     }
 
     /// Appends an event to a job, with the job's next `seq`; subscribers hear of it after the commit.
@@ -111,6 +122,12 @@ impl Tx {
             }
         }
         self.now_ms = now_ms;
+        if (now_ms - self.stored_now_ms).abs() >= CLOCK_BACK_MS_MIN {
+            let store = "INSERT INTO setting (name, value) VALUES ('clock_ms', ?1)
+                         ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            self.run(sqlx::query(store).bind(now_ms.to_string())).await?;
+            self.stored_now_ms = now_ms;
+        }
         Ok(())
     }
 
@@ -153,7 +170,8 @@ where
     }
 }
 
-/// What to do when the channel is full.
+/// Who asks, and with it what to do when the channel is full. Workers have a channel of their own, which goes first: a lease must not
+/// run out because clients are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WhenFull {
     /// Refuse: a client can come again.
@@ -162,10 +180,33 @@ pub(super) enum WhenFull {
     Wait,
 }
 
+/// One of something for workers and one for clients.
+#[derive(Clone)]
+struct Lanes<T> {
+    workers: T,
+    clients: T,
+}
+
+impl Lanes<mpsc::Receiver<Box<dyn Operation>>> {
+    /// `None`: both are closed and empty.
+    async fn recv(&mut self) -> Option<Box<dyn Operation>> {
+        tokio::select! {
+            biased;
+            Some(operation) = self.workers.recv() => Some(operation),
+            Some(operation) = self.clients.recv() => Some(operation),
+            else => None,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<Box<dyn Operation>> {
+        self.workers.try_recv().or_else(|_| self.clients.try_recv()).ok()
+    }
+}
+
 /// The callers' end of the writer.
 pub(super) struct Writer {
     /// `None` once closed.
-    operations: std::sync::Mutex<Option<mpsc::Sender<Box<dyn Operation>>>>,
+    operations: std::sync::Mutex<Option<Lanes<mpsc::Sender<Box<dyn Operation>>>>>,
     task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(super) events: broadcast::Sender<(JobId, Event)>,
     pub(super) work: Arc<Notify>,
@@ -174,7 +215,10 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the task. `claimable_ms` are the moments at which tasks that wait after a failure become claimable.
     pub(super) fn start(tx: Tx, lock: File, claimable_ms: Vec<TimeMs>, queued_max: usize, events_max: usize) -> Self {
-        let (operations, receiver) = mpsc::channel(queued_max);
+        let (workers, from_workers) = mpsc::channel(queued_max);
+        let (clients, from_clients) = mpsc::channel(queued_max);
+        let operations = Lanes { workers, clients };
+        let receivers = Lanes { workers: from_workers, clients: from_clients };
         let (events, _) = broadcast::channel(events_max);
         let work = Arc::new(Notify::new());
         let group = Group {
@@ -184,7 +228,7 @@ impl Writer {
             claimable_ms: claimable_ms.into_iter().map(Reverse).collect(),
         };
         let task = tokio::spawn(async move {
-            group.serve(receiver).await;
+            group.serve(receivers).await;
             // Released only now, when the connection is closed: the next server may open the folder.
             drop(lock);
         });
@@ -202,9 +246,9 @@ impl Writer {
         let operations = self.operations.lock().expect("nothing panics while it holds the lock").clone();
         let operations = operations.ok_or_else(stopped)?;
         match when_full {
-            WhenFull::Wait => operations.send(operation).await.map_err(|_| stopped())?,
-            WhenFull::Refuse => operations.try_send(operation).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => StoreError::Overloaded(operations.max_capacity()),
+            WhenFull::Wait => operations.workers.send(operation).await.map_err(|_| stopped())?,
+            WhenFull::Refuse => operations.clients.try_send(operation).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Overloaded(operations.clients.max_capacity()),
                 mpsc::error::TrySendError::Closed(_) => stopped(),
             })?,
         }
@@ -238,7 +282,7 @@ struct Group {
 }
 
 impl Group {
-    async fn serve(mut self, mut receiver: mpsc::Receiver<Box<dyn Operation>>) {
+    async fn serve(mut self, mut receivers: Lanes<mpsc::Receiver<Box<dyn Operation>>>) {
         loop {
             // A moment longer, so that the claim which this makes happen does not come a rounded millisecond too early.
             let wait_ms =
@@ -250,10 +294,10 @@ impl Group {
                 }
             };
             tokio::select! {
-                operation = receiver.recv() => {
+                operation = receivers.recv() => {
                     let Some(operation) = operation else { break };
                     let mut group = vec![operation];
-                    while group.len() < STORE_GROUP_OPERATIONS_MAX && let Ok(operation) = receiver.try_recv() {
+                    while group.len() < STORE_GROUP_OPERATIONS_MAX && let Some(operation) = receivers.try_recv() {
                         group.push(operation);
                     }
                     self.commit(group).await;
@@ -272,6 +316,7 @@ impl Group {
     /// One transaction for the whole group; answers and events only after it is on disk.
     async fn commit(&mut self, mut group: Vec<Box<dyn Operation>>) {
         let start = std::time::Instant::now();
+        let clock_before = (self.tx.now_ms, self.tx.stored_now_ms);
         let committed = match self.run(&mut group).await {
             Ok(results) => self.tx.execute("COMMIT").await.map(|()| results),
             Err(error) => Err(error),
@@ -300,6 +345,8 @@ impl Group {
                 let _ = self.tx.execute("ROLLBACK").await;
                 self.tx.events.clear();
                 self.tx.claimable_ms.clear();
+                // What was moved along with the clock was not, and is so the next time.
+                (self.tx.now_ms, self.tx.stored_now_ms) = clock_before;
                 for operation in group {
                     operation.answer(Err(error.clone()));
                 }
@@ -316,9 +363,9 @@ impl Group {
             let (events, claimable) = (self.tx.events.len(), self.tx.claimable_ms.len());
             self.tx.execute("SAVEPOINT operation").await?;
             let result = operation.run(&mut self.tx).await;
-            if result.is_err() {
+            if let Err(error) = &result {
                 // On a full disk SQLite may have rolled back everything; then this fails, and with it the whole group.
-                self.tx.execute("ROLLBACK TO operation").await?;
+                self.tx.execute("ROLLBACK TO operation").await.map_err(|_| error.clone())?;
                 self.tx.events.truncate(events);
                 self.tx.claimable_ms.truncate(claimable);
             }

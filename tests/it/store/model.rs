@@ -169,7 +169,8 @@ impl Model {
             Step::Claim(better_than) => self.claim_step(bench, better_than).await,
             Step::Heartbeat(choice, seconds) => {
                 let Some(claim) = self.pick_claim(choice) else { return };
-                let progress = Progress { gpu_seconds: f64::from(seconds), ..Progress::default() };
+                let progress =
+                    Progress { phase: Phase::Rendering, gpu_seconds: f64::from(seconds), ..Progress::default() };
                 let lease = bench.store().heartbeat(&claim, progress, LEASE).await.unwrap();
                 let expected = match self.held(&claim) {
                     None => LeaseState::Lost,
@@ -330,7 +331,7 @@ impl Model {
         let (job, task) = (&self.jobs[at], &self.jobs[at].tasks[index]);
         let found = (claim.attempt, claim.fence, claim.deaths, claim.kind, claim.priority as usize, &claim.checkpoint);
         assert_eq!(found, (task.attempt, task.fence, task.deaths, task.kind, as_class, &task.checkpoint));
-        assert_eq!((claim.spec.options().priority, claim.client.as_str()), (job.priority, CLIENTS[job.client]));
+        assert_eq!((&claim.spec, claim.client.as_str()), (&job.spec, CLIENTS[job.client]));
         self.claims.push(claim);
     }
 

@@ -124,7 +124,7 @@ async fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
     for id in &kept[..kept.len() / 2] {
         let claim = store.claim("worker", LEASE_MS, &ClaimWant::default()).await;
         if let Ok(Some(claim)) = claim {
-            store.commit(&claim, AttemptEnd::Cancelled).await.unwrap();
+            store.commit(&claim, failed(FailureReason::InvalidScene)).await.unwrap();
             store.delete(*id).await.unwrap();
         }
     }
@@ -148,6 +148,104 @@ async fn a_row_that_went_bad_fails_its_own_job_only() {
     assert_eq!(bench.events(bad.id).await, ["queued", "ended"]);
     bench.store().delete(bad.id).await.unwrap().unwrap().expect("it has ended, and can be deleted");
     assert!(bench.store().job(bad.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_running_row_that_went_bad_ends_with_its_attempt() {
+    for bad in ["UPDATE job SET spec = '{}'", "UPDATE task SET progress = 'x'", "UPDATE job SET report = '{'"] {
+        let bench = Bench::sqlite().await;
+        let job = bench.submit().await;
+        let claim = bench.claim_next().await;
+        execute(bench.dir(), bad).await;
+        assert!(matches!(bench.store().commit(&claim, success(job.id)).await.unwrap(), Committed::Stale), "{bad}");
+        assert_eq!(bench.store().counts().await.unwrap(), (0, 0), "{bad}");
+        assert_eq!(bench.events(job.id).await, ["queued", "started", "ended"]);
+        execute(bench.dir(), "UPDATE job SET report = NULL").await;
+        if let Ok(Some(failed)) = bench.store().job(job.id).await {
+            let error = failed.error.unwrap();
+            assert_eq!(error.reason, FailureReason::Internal);
+            assert!(!error.message.contains("column"), "how rows are read is nobody's business: {}", error.message);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_went_bad_does_not_stop_the_queue() {
+    for bad in ["nonsense", "{}", "[]", r#"{"url": 3, "events": ["started"]}"#, r#"{"url": "x", "events": 7}"#] {
+        let bench = Bench::sqlite().await;
+        let hook = r#"{"url": "https://example.org/hook", "events": ["queued", "started", "ended"]}"#;
+        let mut new = new_job(spec(Priority::Normal));
+        new.spec.options_mut().webhook = Some(serde_json::from_str(hook).unwrap());
+        let job = bench.submit_new(new.clone()).await;
+        let good = bench.submit_new(NewJob { id: JobId::now_v7(), ..new }).await;
+        let mut connection = file(bench.dir()).await;
+        let update = sqlx::query("UPDATE job SET webhook = ?1 WHERE seq = 1").bind(bad);
+        update.execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let claim = bench.claim_next().await;
+        assert_eq!(claim.job, job.id, "{bad}");
+        bench.end(&claim, success(job.id)).await;
+        // What was written before it went bad is in nobody's way.
+        bench.store().deliveries_due(1).await.unwrap();
+        let next = bench.store().deliveries_due(1).await.unwrap();
+        assert!(next.iter().any(|delivery| delivery.job == good.id || delivery.url == hook_url(hook)), "{bad}");
+    }
+}
+
+fn hook_url(hook: &str) -> String {
+    let hook: serde_json::Value = serde_json::from_str(hook).unwrap();
+    hook["url"].as_str().unwrap().to_owned()
+}
+
+/// A database as the first version left it.
+#[tokio::test]
+async fn what_an_earlier_version_left_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let migrations = sqlx::migrate!("src/store/migrations/sqlite");
+    let first = sqlx::migrate::Migrator { migrations: vec![migrations.migrations[0].clone()].into(), ..migrations };
+    let mut connection = SqliteConnectOptions::new()
+        .filename(dir.path().join("kiln.sqlite"))
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    first.run_direct(None, &mut connection, false).await.unwrap();
+    let id = JobId::now_v7();
+    let mut document = spec(Priority::Batch);
+    document.options_mut().finish_before_ms = Some(4_102_444_800_123);
+    sqlx::query("INSERT INTO client (id, name, created_ms) VALUES (1, 'local', 1)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query(
+        "INSERT INTO job (id, client_id, kind, priority, state, spec, spec_hash, created_ms)
+         VALUES (?1, 1, 'scene', 2, 'queued', ?2, ?3, 1)",
+    )
+    .bind(id.as_bytes().as_slice())
+    .bind(document.canonical_json())
+    .bind(document.canonical_hash().as_slice())
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    sqlx::query("INSERT INTO task (job_seq, idx, priority, state, attempts_max) VALUES (1, 0, 2, 'queued', 5)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let clock = Clock::default();
+    let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+    let store = SqliteStore::open_with(dir.path(), options).await.unwrap();
+    assert_eq!(store.job(id).await.unwrap().unwrap().spec, document);
+    let mut connection = file(dir.path()).await;
+    let kept = sqlx::query("SELECT finish_before_ms FROM job").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(sqlx::Row::get::<i64, _>(&kept, 0), 4_102_444_800_123);
+    connection.close().await.unwrap();
+    // It has waited since, and is let in like everything else.
+    for _ in 0..2 {
+        store.submit(new_job(spec(Priority::Interactive))).await.unwrap();
+    }
+    clock.advance_ms(AGEING_BATCH_MS);
+    assert_eq!(store.claim("worker", LEASE_MS, &ClaimWant::default()).await.unwrap().unwrap().job, id);
 }
 
 #[tokio::test]

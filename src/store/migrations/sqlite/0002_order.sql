@@ -71,10 +71,15 @@ ALTER TABLE job ADD COLUMN gpu_us INTEGER NOT NULL DEFAULT 0 CHECK (gpu_us >= 0)
 -- The last progress, where no task runs that knows better.
 ALTER TABLE job ADD COLUMN progress TEXT;
 
+-- 1: all its events but the last were forgotten since it ended.
+ALTER TABLE job ADD COLUMN events_forgotten INTEGER NOT NULL DEFAULT 0 CHECK (events_forgotten IN (0, 1));
+
 CREATE INDEX job_content ON job (client_id, content, state) WHERE content IS NOT NULL;
 CREATE INDEX job_follower ON job (leader_seq, seq) WHERE leader_seq IS NOT NULL;
 CREATE INDEX job_start_before ON job (start_before_ms) WHERE state = 'queued' AND start_before_ms IS NOT NULL;
 CREATE INDEX job_ended ON job (ended_ms) WHERE ended_ms IS NOT NULL;
+CREATE INDEX job_events_kept ON job (ended_ms) WHERE ended_ms IS NOT NULL AND events_forgotten = 0;
+CREATE INDEX job_begun ON job (seq) WHERE state IN ('queued', 'running') AND started_ms IS NOT NULL;
 
 DROP TRIGGER task_inserted;
 DROP TRIGGER task_changed;
@@ -215,6 +220,30 @@ CREATE TRIGGER job_deleted BEFORE DELETE ON job WHEN OLD.state IN ('queued', 'ru
     WHERE priority = OLD.priority AND client_id = OLD.client_id;
     UPDATE class SET jobs_queued = jobs_queued - (OLD.state = 'queued'), jobs_running = jobs_running - (OLD.state = 'running')
     WHERE priority = OLD.priority;
+END;
+
+-- What earlier versions left has waited from now on. They kept deadlines and webhooks in the job's document alone.
+UPDATE class SET waiting_since_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) WHERE tasks_ready > 0;
+UPDATE job SET start_before_ms = CAST(unixepoch(spec ->> '$.start_before', 'subsec') * 1000 AS INTEGER),
+               finish_before_ms = CAST(unixepoch(spec ->> '$.finish_before', 'subsec') * 1000 AS INTEGER),
+               webhook = spec -> '$.webhook'
+WHERE state IN ('queued', 'running') AND json_valid(spec);
+
+-- Bytes of all outputs, each blob once.
+CREATE TABLE total (
+    only          INTEGER PRIMARY KEY CHECK (only = 1),
+    outputs_bytes INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+INSERT INTO total SELECT 1, coalesce(sum(bytes), 0) FROM (SELECT max(bytes) AS bytes FROM output GROUP BY blob);
+
+CREATE TRIGGER output_inserted AFTER INSERT ON output
+WHEN NOT EXISTS (SELECT 1 FROM output WHERE blob = NEW.blob AND (job_seq, name) IS NOT (NEW.job_seq, NEW.name)) BEGIN
+    UPDATE total SET outputs_bytes = outputs_bytes + NEW.bytes;
+END;
+
+CREATE TRIGGER output_deleted AFTER DELETE ON output WHEN NOT EXISTS (SELECT 1 FROM output WHERE blob = OLD.blob) BEGIN
+    UPDATE total SET outputs_bytes = max(outputs_bytes - OLD.bytes, 0);
 END;
 
 -- The assets that a job reads, in the order of its document: 0 is its scene.

@@ -15,6 +15,8 @@ pub const RUNNING_MAX: [usize; 3] = [usize::MAX, usize::MAX, 2];
 pub struct Task {
     pub kind: TaskKind,
     frames: i64,
+    /// Of the flow that it stands in, or was charged to.
+    class: usize,
     pub state: JobState,
     pub attempt: u32,
     attempts_max: u32,
@@ -28,6 +30,8 @@ pub struct Task {
     left_us: i64,
     pub attempt_us: i64,
     pub checkpoint: Option<String>,
+    /// A heartbeat of this attempt said so.
+    rendering: bool,
     advanced_ms: i64,
     waited_since_ms: Option<i64>,
     pub lease_ran_out: bool,
@@ -124,11 +128,10 @@ impl Model {
     }
 
     fn ready_in(&self, class: usize, client: usize) -> impl Iterator<Item = (usize, usize)> {
-        let jobs =
-            self.jobs.iter().enumerate().filter(move |(_, job)| job.priority as usize == class && job.client == client);
+        let jobs = self.jobs.iter().enumerate().filter(move |(_, job)| job.client == client);
         let mut ready: Vec<(i64, usize, usize)> = jobs
             .flat_map(|(at, job)| {
-                let ready = job.tasks.iter().enumerate().filter(|(_, task)| task.ready());
+                let ready = job.tasks.iter().enumerate().filter(move |(_, task)| task.ready() && task.class == class);
                 ready.map(move |(index, task)| (task.vplace, at, index))
             })
             .collect();
@@ -137,7 +140,7 @@ impl Model {
     }
 
     fn any_ready(&self, class: usize) -> bool {
-        self.jobs.iter().any(|job| job.priority as usize == class && job.tasks.iter().any(Task::ready))
+        self.jobs.iter().flat_map(|job| &job.tasks).any(|task| task.class == class && task.ready())
     }
 
     pub fn set_mode(&mut self, mode: QueueMode) {
@@ -216,8 +219,8 @@ impl Model {
             .rfind(|job| job.state == JobState::Succeeded && !job.outputs.is_empty())
             .cloned();
         let leader = self.jobs.iter().filter(same).find(|job| {
-            let waits = job.state == JobState::Queued && job.priority <= priority;
-            job.leader.is_none() && (job.state == JobState::Running && !job.cancel_requested || waits)
+            let goes_on = matches!(job.state, JobState::Queued | JobState::Running) && !job.cancel_requested;
+            job.leader.is_none() && goes_on
         });
         let leader = leader.map(|job| job.seq).filter(|_| done.is_none());
         let plans = new.spec.tasks();
@@ -231,7 +234,8 @@ impl Model {
             priority,
             spec: new.spec.clone(),
             state: JobState::Queued,
-            fence: 0,
+            // Each job has fences of its own.
+            fence: (self.next_seq as i64 + 1) << 20,
             cancel_requested: false,
             reason: None,
             events: vec!["queued"],
@@ -249,11 +253,14 @@ impl Model {
             let assembles = plan.kind == TaskKind::Assemble;
             let cost_us = if assembles { 1 } else { cost_us / frames * frames_of(plan) };
             let vcost = ((cost_us as f64 / WEIGHTS[client]) as i64).max(1);
-            let vplace = self.flows[class][client].vtail;
-            self.flows[class][client].vtail += vcost;
+            let vplace = match (&done, leader) {
+                (None, None) => self.place(class, client, vcost),
+                _ => 0,
+            };
             job.tasks.push(Task {
                 kind: plan.kind,
                 frames: frames_of(plan),
+                class,
                 state: JobState::Queued,
                 attempt: 0,
                 attempts_max: ATTEMPTS_MAX,
@@ -266,6 +273,7 @@ impl Model {
                 left_us: cost_us,
                 attempt_us: 0,
                 checkpoint: None,
+                rendering: false,
                 advanced_ms: 0,
                 waited_since_ms: None,
                 lease_ran_out: false,
@@ -277,6 +285,60 @@ impl Model {
             self.lift(class, client);
         }
         self.jobs.push(job);
+        if let Some(at) = leader.and_then(|seq| self.jobs.iter().position(|job| job.seq == seq)) {
+            self.lift_leader(at);
+        }
+    }
+
+    /// A place at the end of a flow.
+    fn place(&mut self, class: usize, client: usize, vcost: i64) -> i64 {
+        let vtail = &mut self.flows[class][client].vtail;
+        let vplace = *vtail;
+        *vtail += vcost;
+        vplace
+    }
+
+    /// Puts the queued tasks of a job at the end of a flow.
+    fn place_all(&mut self, at: usize, class: usize) {
+        let client = self.jobs[at].client;
+        for index in 0..self.jobs[at].tasks.len() {
+            if self.jobs[at].tasks[index].state == JobState::Queued {
+                let vplace = self.place(class, client, self.jobs[at].tasks[index].vcost);
+                let task = &mut self.jobs[at].tasks[index];
+                (task.class, task.vplace) = (class, vplace);
+            }
+        }
+    }
+
+    fn best_follower(&self, at: usize) -> Option<Priority> {
+        let followers = self.jobs.iter().filter(|job| job.leader == Some(self.jobs[at].seq));
+        followers.map(|job| job.priority).min()
+    }
+
+    /// A leader goes as the most urgent of its followers.
+    fn lift_leader(&mut self, at: usize) {
+        if let Some(best) = self.best_follower(at).filter(|best| *best < self.jobs[at].priority) {
+            self.move_to(at, best);
+        }
+    }
+
+    fn move_to(&mut self, at: usize, priority: Priority) {
+        if self.jobs[at].tasks.iter().any(Task::ready) {
+            self.lift(priority as usize, self.jobs[at].client);
+        }
+        self.jobs[at].priority = priority;
+        self.place_all(at, priority as usize);
+    }
+
+    /// What a client at its bound could not use is not its credit.
+    fn room_again(&mut self, client: usize) {
+        if RUNNING_MAX[client] <= 1 + self.running_of(client) {
+            for class in 0..3 {
+                let vtime = self.classes[class].vtime;
+                let flow = &mut self.flows[class][client];
+                (flow.vfinish, flow.vfloor) = (flow.vfinish.max(vtime), flow.vfloor.max(vtime));
+            }
+        }
     }
 
     /// The task that the next claim takes, and the class that it goes as.
@@ -286,13 +348,11 @@ impl Model {
         }
         let limit = better_than.map_or(3, |class| class as usize);
         let period_ms = [i64::MAX, AGEING_NORMAL_MS, AGEING_BATCH_MS];
-        let starves = self.jobs.iter().any(|job| {
-            let class = job.priority as usize;
-            let starved = |task: &Task| {
-                let period_ms = if class == 2 { AGEING_BATCH_MS } else { AGEING_NORMAL_MS };
-                task.state == JobState::Running && self.now_ms - task.advanced_ms >= period_ms
-            };
-            better_than.is_some() && class >= limit && job.tasks.iter().any(starved)
+        let starves = self.jobs.iter().flat_map(|job| &job.tasks).any(|task| {
+            let period_ms = if task.class == 2 { AGEING_BATCH_MS } else { AGEING_NORMAL_MS };
+            let wants_device = task.kind == TaskKind::Frames && task.rendering && !task.lease_ran_out;
+            let runs = task.state == JobState::Running && task.class >= limit && wants_device;
+            better_than.is_some() && runs && self.now_ms - task.advanced_ms >= period_ms
         });
         if starves {
             return None;
@@ -327,7 +387,7 @@ impl Model {
 
     pub fn take(&mut self, (at, index, _): (usize, usize, usize)) {
         let now_ms = self.now_ms;
-        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        let (class, client) = (self.jobs[at].tasks[index].class, self.jobs[at].client);
         let waited_since_ms = self.classes[class].waiting_since_ms;
         let job = &mut self.jobs[at];
         job.fence += 1;
@@ -338,6 +398,7 @@ impl Model {
         (task.state, task.attempt, task.fence, task.lease_ran_out) =
             (JobState::Running, task.attempt + 1, fence, false);
         (task.attempt_us, task.advanced_ms, task.waited_since_ms) = (0, now_ms, waited_since_ms);
+        task.rendering = false;
         let charge = task.part(task.left_us);
         let vstart = self.flows[class][client].vfinish;
         self.flows[class][client].vfinish += charge;
@@ -360,7 +421,7 @@ impl Model {
         if used_us > task.attempt_us {
             (task.attempt_us, task.advanced_ms) = (used_us, now_ms);
         }
-        task.lease_ran_out = false;
+        (task.lease_ran_out, task.rendering) = (false, true);
     }
 }
 

@@ -66,3 +66,17 @@ pub async fn a_cancelled_job_is_not_retried_by_a_fault(bench: Bench) {
     assert_eq!(bench.store().rescue(true).await.unwrap(), [job.id]);
     assert_eq!(bench.job(job.id).await.state, JobState::Cancelled);
 }
+
+pub async fn a_cancel_that_nobody_asked_for_puts_the_task_back(bench: Bench) {
+    let job = bench.submit().await;
+    let claim = bench.claim_next().await;
+    let now = bench.end(&claim, AttemptEnd::Cancelled).await;
+    assert_eq!((now.state, now.attempt), (JobState::Queued, 0));
+    assert_eq!(bench.claim_next().await.job, job.id);
+    // Of several tasks, neither the one that was let go of nor the job is lost.
+    let film = bench.submit_new(new_job(turntable(2, false))).await;
+    let (first, second) = (bench.claim_next().await, bench.claim_next().await);
+    bench.end(&first, AttemptEnd::Cancelled).await;
+    bench.end(&second, success(film.id)).await;
+    assert_eq!((bench.claim_next().await.task, bench.job(film.id).await.state), (0, JobState::Running));
+}

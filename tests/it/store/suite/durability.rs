@@ -73,6 +73,19 @@ pub async fn a_lease_ends_in_time_though_the_clock_goes_back_an_hour(bench: Benc
     assert_eq!(bench.store().heartbeat(&lost, Progress::default(), LEASE_MS).await.unwrap(), LeaseState::Lost);
 }
 
+pub async fn a_clock_that_went_back_between_two_runs_is_noticed(mut bench: Bench) {
+    let batch = bench.submit_as(Priority::Batch).await;
+    for _ in 0..2 {
+        bench.submit_as(Priority::Interactive).await;
+    }
+    bench.close().await;
+    bench.clock.advance_ms(-3_600_000);
+    bench.restart().await;
+    bench.claim_next().await;
+    bench.clock.advance_ms(AGEING_BATCH_MS + 2 * CLOCK_BACK_MS_MIN);
+    assert_eq!(bench.claim_next().await.job, batch.id, "it does not wait for the hour to pass again");
+}
+
 pub async fn a_class_is_let_in_in_time_though_the_clock_goes_back_an_hour(bench: Bench) {
     let batch = bench.submit_as(Priority::Batch).await;
     for _ in 0..3 {

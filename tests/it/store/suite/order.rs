@@ -250,7 +250,11 @@ pub async fn a_busy_worker_gets_only_better_classes(bench: Bench) {
 pub async fn a_running_task_that_gets_nothing_of_the_device_is_not_put_aside_for_ever(bench: Bench) {
     bench.submit_as(Priority::Batch).await;
     let batch = bench.claim_next().await;
-    bench.use_gpu(&batch, 1.0).await;
+    let renders = async |gpu_seconds| {
+        let progress = Progress { phase: Phase::Rendering, gpu_seconds, ..Progress::default() };
+        bench.store().heartbeat(&batch, progress, LEASE_MS).await.unwrap();
+    };
+    renders(1.0).await;
     let want = ClaimWant { better_than: Some(Priority::Batch), ..ClaimWant::default() };
     let urgent = async || {
         bench.submit_as(Priority::Interactive).await;
@@ -258,11 +262,90 @@ pub async fn a_running_task_that_gets_nothing_of_the_device_is_not_put_aside_for
     };
     assert!(urgent().await);
     bench.clock.advance_ms(AGEING_BATCH_MS);
-    assert!(!urgent().await, "it has starved on the device for an ageing period");
-    bench.use_gpu(&batch, 1.0).await;
-    assert!(!urgent().await, "a heartbeat alone is no progress");
-    bench.use_gpu(&batch, 1.5).await;
+    renders(1.0).await;
+    assert!(!urgent().await, "it has starved on the device for an ageing period, and a heartbeat alone is no progress");
+    renders(1.5).await;
     assert!(urgent().await);
+    bench.clock.advance_ms(AGEING_BATCH_MS);
+    assert!(urgent().await, "its lease has run out: nobody is there who could starve");
+}
+
+pub async fn a_task_that_does_not_want_the_device_does_not_hold_up_urgent_ones(bench: Bench) {
+    let want = ClaimWant { better_than: Some(Priority::Batch), ..ClaimWant::default() };
+    bench.submit_as(Priority::Batch).await;
+    let batch = bench.claim_next().await;
+    for phase in [Phase::Loading, Phase::Encoding] {
+        bench.clock.advance_ms(AGEING_BATCH_MS);
+        let progress = Progress { phase, gpu_seconds: 1.0, ..Progress::default() };
+        bench.store().heartbeat(&batch, progress, LEASE_MS).await.unwrap();
+        bench.clock.advance_ms(AGEING_BATCH_MS);
+        bench.store().heartbeat(&batch, progress, LEASE_MS).await.unwrap();
+        bench.submit_as(Priority::Interactive).await;
+        assert!(bench.store().claim("busy", LEASE_MS, &want).await.unwrap().is_some(), "{phase:?}");
+    }
+}
+
+pub async fn a_client_that_was_held_back_has_no_credit(bench: Bench) {
+    let bounded = |tasks_running_max| ClientLimits { tasks_running_max, ..ClientLimits::default() };
+    bench.store().set_client_limits("held", bounded(Some(0))).await.unwrap();
+    for _ in 0..20 {
+        bench.submit_new(job_of("held", spec(Priority::Normal))).await;
+        bench.submit_new(job_of("other", spec(Priority::Normal))).await;
+    }
+    for _ in 0..10 {
+        let claim = bench.claim_next().await;
+        assert_eq!(claim.client, "other");
+        bench.use_gpu(&claim, 1.0).await;
+        bench.end(&claim, success(claim.job)).await;
+    }
+    bench.store().set_client_limits("held", bounded(None)).await.unwrap();
+    let mut held = 0;
+    for _ in 0..10 {
+        let claim = bench.claim_next().await;
+        held += usize::from(claim.client == "held");
+        bench.use_gpu(&claim, 1.0).await;
+        bench.end(&claim, success(claim.job)).await;
+    }
+    assert!((4..=6).contains(&held), "it got {held} of 10 turns, and has a right to half of them");
+}
+
+pub async fn what_ends_under_its_worker_is_charged_for_what_it_used(bench: Bench) {
+    let film = NewJob { cost_seconds: 2_000.0, ..job_of("film", turntable(2, false)) };
+    let film = bench.submit_new(film).await;
+    let (bad, under) = (bench.claim_next().await, bench.claim_next().await);
+    bench.use_gpu(&bad, 1.0).await;
+    bench.use_gpu(&under, 2.0).await;
+    let now = bench.end(&bad, failed(FailureReason::InvalidScene)).await;
+    assert_eq!((now.id, now.progress.gpu_seconds), (film.id, 3.0));
+    // It used three seconds and not two thousand, so that it is soon its turn again.
+    for _ in 0..10 {
+        bench.submit_new(job_of("other", spec(Priority::Normal))).await;
+    }
+    bench.submit_new(job_of("film", spec(Priority::Normal))).await;
+    let mut turn = 0;
+    while bench.claim_next().await.client != "film" {
+        turn += 1;
+    }
+    assert!(turn <= 4, "it waited for {turn} jobs of another client");
+}
+
+pub async fn virtual_time_does_not_overflow(bench: Bench) {
+    let least = ClientLimits { weight: CLIENT_WEIGHT_MIN, ..ClientLimits::default() };
+    bench.store().set_client_limits("dear", least).await.unwrap();
+    for weight in [0.0, -1.0, f64::NAN, f64::INFINITY, CLIENT_WEIGHT_MIN / 2.0, CLIENT_WEIGHT_MAX * 2.0] {
+        let limits = ClientLimits { weight, ..ClientLimits::default() };
+        assert!(bench.store().set_client_limits("dear", limits).await.is_err(), "{weight}");
+    }
+    let dear = || NewJob { cost_seconds: f64::MAX, ..job_of("dear", spec(Priority::Normal)) };
+    let most = (VTIME_MAX as f64 / (JOB_COST_SECONDS_MAX * 1e6 / CLIENT_WEIGHT_MIN)) as usize;
+    // Fills virtual time without as many jobs behind one another.
+    for _ in 0..most + 10 {
+        let job = bench.submit_new(dear()).await;
+        bench.store().cancel(job.id).await.unwrap();
+    }
+    let (first, second) = (bench.submit_new(dear()).await, bench.submit_new(dear()).await);
+    assert_eq!(bench.store().position(second.id).await.unwrap(), 1);
+    assert_eq!([bench.claim_next().await.job, bench.claim_next().await.job], [first.id, second.id]);
 }
 
 pub async fn a_job_whose_scene_is_on_the_gpu_is_preferred_within_bounds(bench: Bench) {

@@ -149,3 +149,43 @@ pub async fn an_asset_that_a_job_reads_is_never_forgotten(bench: Bench) {
     bench.store().delete(job.id).await.unwrap().unwrap().unwrap();
     assert_eq!(bench.store().unreferenced_assets(-1, 10).await.unwrap(), [(used, 10)]);
 }
+
+pub async fn what_is_still_to_be_told_or_known_is_not_forgotten(bench: Bench) {
+    let hook = r#"{"url": "https://example.org/hook", "events": ["ended"]}"#;
+    let mut told = new_job(spec(Priority::Normal));
+    told.spec.options_mut().webhook = Some(serde_json::from_str(hook).unwrap());
+    let told = bench.submit_new(told).await;
+    let keyed = NewJob { idempotency: Some(("key".into(), [1; 32])), ..new_job(labelled("a", "b")) };
+    let known = bench.submit_new(keyed.clone()).await;
+    for id in [told.id, known.id] {
+        let claim = bench.claim_next().await;
+        assert_eq!(claim.job, id);
+        bench.end(&claim, success(id)).await;
+    }
+    let all = Retention { jobs_age_ms: Some(0), outputs_bytes_max: Some(0), ..Retention::default() };
+    assert_eq!(bench.store().purge(&all).await.unwrap().jobs, [JobId::nil(); 0]);
+    let again = NewJob { id: JobId::now_v7(), ..keyed };
+    assert!(matches!(bench.store().submit(again).await.unwrap(), Submitted::Existing(job) if job.id == known.id));
+    let delivery = bench.store().deliveries_due(1).await.unwrap().remove(0);
+    bench.store().delivery_done(delivery.id).await.unwrap();
+    assert_eq!(bench.store().purge(&all).await.unwrap().jobs, [told.id]);
+    bench.clock.advance_ms(IDEMPOTENCY_KEEP_MS);
+    assert_eq!(bench.store().purge(&all).await.unwrap().jobs, [known.id]);
+}
+
+pub async fn what_runs_does_not_drive_out_what_is_finished(bench: Bench) {
+    let done = bench.submit().await;
+    let claim = bench.claim_next().await;
+    bench.end(&claim, success(done.id)).await;
+    let film = bench.submit_new(new_job(turntable(4, false))).await;
+    for frame in 0..3 {
+        let claim = bench.claim_next().await;
+        let outputs = vec![output(&format!("{frame}.png"), &format!("outputs/{}/{frame}", film.id))];
+        bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
+    }
+    let bound = Retention { outputs_bytes_max: Some(2 * 812_345), ..Retention::default() };
+    assert_eq!(bench.store().purge(&bound).await.unwrap().jobs, [JobId::nil(); 0]);
+    let last = bench.claim_next().await;
+    bench.end(&last, success(film.id)).await;
+    assert_eq!(bench.store().purge(&bound).await.unwrap().jobs, [done.id, film.id]);
+}

@@ -86,19 +86,13 @@ pub async fn a_follower_waits_where_its_leader_does(bench: Bench) {
 
 pub async fn when_a_leader_ends_otherwise_the_first_follower_leads(bench: Bench) {
     type Ending = for<'b> fn(&'b Bench, JobId) -> futures::future::BoxFuture<'b, ()>;
-    let endings: [Ending; 3] = [
+    let endings: [Ending; 2] = [
         |bench, leader| Box::pin(async move { drop(bench.store().cancel(leader).await.unwrap()) }),
         |bench, leader| {
             Box::pin(async move {
                 let claim = bench.claim_next().await;
                 bench.store().cancel(leader).await.unwrap();
                 bench.end(&claim, AttemptEnd::Cancelled).await;
-            })
-        },
-        |bench, _| {
-            Box::pin(async move {
-                let claim = bench.claim_next().await;
-                bench.end(&claim, failed(FailureReason::InvalidScene)).await;
             })
         },
     ];
@@ -128,20 +122,183 @@ pub async fn a_follower_can_be_cancelled_alone(bench: Bench) {
     assert_eq!(bench.job(follower.id).await.state, JobState::Cancelled);
 }
 
-pub async fn an_urgent_job_does_not_wait_with_one_of_a_lower_class(bench: Bench) {
-    let mut batch = alike(1);
-    batch.spec.set_priority(Priority::Batch);
-    let batch = bench.submit_new(batch).await;
-    let normal = bench.submit_new(alike(1)).await;
-    assert_eq!(normal.follows, None);
-    let mut late = alike(1);
-    late.spec.set_priority(Priority::Batch);
-    let follower = bench.submit_new(late).await;
-    assert_eq!(follower.follows, Some(batch.id));
-    let patch = JobPatch { priority: Some(Priority::Interactive), ..JobPatch::default() };
-    let patched = bench.store().patch(follower.id, patch).await.unwrap().unwrap().unwrap();
-    assert_eq!((patched.follows, patched.priority), (None, Priority::Interactive));
-    assert_eq!(bench.claim_next().await.job, follower.id);
+pub async fn a_leader_that_fails_for_good_fails_those_that_would_only_repeat_it(bench: Bench) {
+    for (content, reason) in [(1, FailureReason::InvalidScene), (2, FailureReason::WorkerLost)] {
+        let leader = bench.submit_new(alike(content)).await;
+        let followers = [bench.submit_new(alike(content)).await, bench.submit_new(alike(content)).await];
+        let mut attempts = 0;
+        while let Some(claim) = bench.claim().await {
+            bench.end(&claim, failed(reason)).await;
+            bench.pass_retry_delay();
+            attempts += 1;
+        }
+        let error = bench.job(leader.id).await.error;
+        assert!(error.is_some());
+        for follower in followers {
+            let follower = bench.job(follower.id).await;
+            assert_eq!((follower.state, &follower.error, follower.follows), (JobState::Failed, &error, None));
+            assert_eq!(bench.events(follower.id).await, ["queued", "ended"]);
+        }
+        let expected = if reason == FailureReason::WorkerLost { GPU_PROCESS_DEATHS_MAX } else { 1 };
+        assert_eq!(attempts, expected, "nothing of it is done again for the sake of a follower");
+    }
+}
+
+pub async fn deaths_and_attempts_of_the_same_work_go_on_counting(bench: Bench) {
+    let leader = bench.submit_new(alike(1)).await;
+    let follower = bench.submit_new(alike(1)).await;
+    let claim = bench.claim_next().await;
+    bench.end(&claim, failed(FailureReason::WorkerLost)).await;
+    bench.store().cancel(leader.id).await.unwrap();
+    let claim = bench.claim_next().await;
+    assert_eq!((claim.job, claim.deaths), (follower.id, 1), "it runs alone, as its leader would");
+    assert_eq!(bench.end(&claim, failed(FailureReason::WorkerLost)).await.state, JobState::Failed);
+    // A fault of the machine that used up all attempts leaves one to each follower.
+    let leader = bench.submit_new(alike(2)).await;
+    let follower = bench.submit_new(alike(2)).await;
+    let mut claimed = Vec::new();
+    while let Some(claim) = bench.claim().await {
+        bench.end(&claim, failed(FailureReason::GpuTimeout)).await;
+        bench.pass_retry_delay();
+        claimed.push(claim.job);
+    }
+    assert_eq!(claimed.iter().filter(|id| **id == leader.id).count(), ATTEMPTS_MAX as usize);
+    assert_eq!(claimed.iter().filter(|id| **id == follower.id).count(), 1);
+}
+
+pub async fn what_is_done_of_common_work_is_not_thrown_away_with_its_leader(bench: Bench) {
+    let film = || NewJob { content: Some([9; 32]), ..new_job(turntable(3, true)) };
+    let leader = bench.submit_new(film()).await;
+    let follower = bench.submit_new(film()).await;
+    let done = bench.claim_next().await;
+    let outputs = vec![output("frame-0000.png", "outputs/leader/0")];
+    bench.end(&done, AttemptEnd::Succeeded { outputs, report: serde_json::json!({"a": 1}) }).await;
+    let half = bench.claim_next().await;
+    bench.store().checkpoint(&half, "checkpoints/half", 10).await.unwrap();
+    bench.store().cancel(leader.id).await.unwrap();
+    bench.end(&half, AttemptEnd::Cancelled).await;
+    let now = bench.job(follower.id).await;
+    assert_eq!((now.state, now.follows, now.outputs.len()), (JobState::Queued, None, 1));
+    assert_eq!(now.tasks, TaskCounts { total: 4, succeeded: 1 });
+    assert!(bench.store().unnamed(&["checkpoints/half".into(), "outputs/leader/0".into()]).await.unwrap().is_empty());
+    let mut claimed = Vec::new();
+    for _ in 0..3 {
+        let claim = bench.claim_next().await;
+        let name = format!("{}.png", claim.task);
+        let outputs = vec![output(&name, &name)];
+        claimed.push((claim.job, claim.task, claim.checkpoint.clone()));
+        bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
+    }
+    let expected = [(1, Some("checkpoints/half".to_owned())), (2, None), (3, None)];
+    assert_eq!(claimed, expected.map(|(task, checkpoint)| (follower.id, task, checkpoint)));
+    assert_eq!(bench.job(follower.id).await.state, JobState::Succeeded);
+    assert_eq!(bench.store().delete(leader.id).await.unwrap().unwrap().unwrap(), [""; 0], "the follower names them");
+}
+
+pub async fn a_leader_goes_as_the_most_urgent_of_those_that_follow_it(bench: Bench) {
+    let of_class = |content, class| {
+        let mut new = alike(content);
+        new.spec.set_priority(class);
+        new
+    };
+    // One that waits.
+    bench.submit().await;
+    let leader = bench.submit_new(of_class(1, Priority::Batch)).await;
+    let urgent = bench.submit_new(of_class(1, Priority::Interactive)).await;
+    assert_eq!(urgent.follows, Some(leader.id), "the work is done once");
+    assert_eq!(bench.store().position(urgent.id).await.unwrap(), 0);
+    let claim = bench.claim_next().await;
+    assert_eq!((claim.job, claim.priority), (leader.id, Priority::Interactive));
+    bench.end(&claim, success(leader.id)).await;
+    assert_eq!(bench.job(urgent.id).await.state, JobState::Succeeded);
+    // One that is preempted.
+    bench.claim_next().await;
+    let leader = bench.submit_new(of_class(2, Priority::Batch)).await;
+    let claim = bench.claim_next().await;
+    let urgent = bench.submit_new(of_class(2, Priority::Interactive)).await;
+    let normal = bench.submit().await;
+    bench.end(&claim, AttemptEnd::Preempted { checkpoint: None }).await;
+    assert_eq!(bench.store().position(normal.id).await.unwrap(), 1);
+    let claim = bench.claim_next().await;
+    assert_eq!((claim.job, claim.priority), (leader.id, Priority::Interactive));
+    bench.end(&claim, success(leader.id)).await;
+    assert_eq!(bench.job(urgent.id).await.state, JobState::Succeeded);
+    bench.claim_next().await;
+    // One whose follower becomes more urgent, and one that is made less urgent than its follower.
+    let leader = bench.submit_new(of_class(3, Priority::Batch)).await;
+    let follower = bench.submit_new(of_class(3, Priority::Batch)).await;
+    let to = |priority| JobPatch { priority: Some(priority), ..JobPatch::default() };
+    bench.store().patch(follower.id, to(Priority::Normal)).await.unwrap().unwrap().unwrap();
+    assert_eq!(bench.job(leader.id).await.priority, Priority::Normal);
+    bench.store().patch(leader.id, to(Priority::Batch)).await.unwrap().unwrap().unwrap();
+    assert_eq!(bench.job(leader.id).await.priority, Priority::Normal);
+    // Of several followers the most urgent one leads on.
+    let urgent = bench.submit_new(of_class(3, Priority::Interactive)).await;
+    bench.store().cancel(leader.id).await.unwrap();
+    assert_eq!(bench.job(follower.id).await.follows, Some(urgent.id));
+    assert_eq!(bench.claim_next().await.job, urgent.id);
+}
+
+pub async fn followers_of_one_leader_are_bounded(bench: Bench) {
+    let film = || NewJob { content: Some([9; 32]), ..new_job(turntable(FOLLOWERS_MAX as u32, false)) };
+    let leader = bench.submit_new(film()).await;
+    for _ in 0..FOLLOWERS_MIN {
+        assert_eq!(bench.submit_new(film()).await.follows, Some(leader.id));
+    }
+    let second = bench.submit_new(film()).await;
+    assert_eq!(second.follows, None, "so many outputs are copied in one go");
+    assert_eq!(bench.submit_new(film()).await.follows, Some(second.id));
+}
+
+pub async fn a_follower_does_not_expire_once_its_leader_has_started(bench: Bench) {
+    let due = |bench: &Bench| {
+        let mut new = alike(1);
+        new.spec.options_mut().start_before_ms = Some(bench.store().now_ms() + 60_000);
+        new
+    };
+    let leader = bench.submit_new(alike(1)).await;
+    let follower = bench.submit_new(due(&bench)).await;
+    let claim = bench.claim_next().await;
+    bench.clock.advance_ms(60_001);
+    assert!(bench.store().expire_due().await.unwrap().is_empty());
+    bench.store().cancel(leader.id).await.unwrap();
+    bench.end(&claim, AttemptEnd::Cancelled).await;
+    assert!(bench.store().expire_due().await.unwrap().is_empty(), "it goes on with what was begun");
+    assert_eq!(succeed(&bench).await.id, follower.id);
+}
+
+pub async fn bytes_that_are_lost_answer_for_nothing(bench: Bench) {
+    let done = bench.submit_new(alike(1)).await;
+    succeed(&bench).await;
+    let copy = bench.submit_new(alike(1)).await;
+    let key = format!("outputs/{}/1/image.png", done.id);
+    assert_eq!(bench.store().answers(&alike(1)).await.unwrap(), [(key, 812_345)]);
+    let mut fresh = alike(1);
+    fresh.spec.options_mut().reuse = false;
+    for other in [alike(2), NewJob { client: "other".into(), ..alike(1) }, fresh] {
+        assert!(bench.store().answers(&other).await.unwrap().is_empty());
+    }
+    bench.store().answers_no_more(&alike(1)).await.unwrap();
+    assert!(bench.store().answers(&alike(1)).await.unwrap().is_empty());
+    let again = bench.submit_new(alike(1)).await;
+    assert_eq!((again.state, again.follows), (JobState::Queued, None));
+    assert_eq!(bench.job(copy.id).await.state, JobState::Succeeded, "what was answered stays so");
+}
+
+pub async fn an_id_that_is_used_again_does_not_reach_the_blobs_of_the_first(bench: Bench) {
+    let first = bench.submit_new(alike(1)).await;
+    let claim = bench.claim_next().await;
+    let key = kiln::blob::BlobStore::output_key(first.id, claim.fence, "image.png");
+    let outputs = vec![output("image.png", &key)];
+    bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
+    let copy = bench.submit_new(alike(1)).await;
+    bench.store().delete(first.id).await.unwrap().unwrap().unwrap();
+    bench.submit_new(NewJob { id: first.id, ..alike(2) }).await;
+    let again = bench.claim_next().await;
+    assert!(again.job == first.id && again.fence > claim.fence, "no fence is given twice");
+    let other = kiln::blob::BlobStore::output_key(first.id, again.fence, "image.png");
+    let unnamed = bench.store().unnamed(&[key.clone(), other.clone()]).await.unwrap();
+    assert_eq!(unnamed, [other], "{key} is named by {}", copy.id);
 }
 
 pub async fn followers_survive_a_restart(mut bench: Bench) {

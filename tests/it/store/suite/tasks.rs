@@ -250,3 +250,36 @@ pub async fn a_finished_scene_can_be_given_more_samples(bench: Bench) {
             .is_none()
     );
 }
+
+pub async fn more_samples_are_not_refused_by_a_deadline_that_was_met(bench: Bench) {
+    let alike = || NewJob { content: Some([7; 32]), ..new_job(spec(Priority::Normal)) };
+    bench.submit_new(alike()).await;
+    let claim = bench.claim_next().await;
+    bench.end(&claim, success(claim.job)).await;
+    // One that was answered at once has never started.
+    let mut due = alike();
+    due.spec.options_mut().start_before_ms = Some(bench.store().now_ms() + 60_000);
+    let cached = bench.submit_new(due).await;
+    assert!(cached.cached);
+    bench.clock.advance_ms(60_001);
+    let JobSpec::Scene(scene) = &cached.spec else { panic!("expected a scene") };
+    let extension = Extension { samples: scene.samples * 2, cost_seconds: 1.0, content: None };
+    let extended = bench.store().extend(cached.id, extension).await.unwrap().unwrap().unwrap();
+    assert_eq!((extended.state, extended.progress.fraction), (JobState::Queued, 0.0));
+    assert!(bench.store().expire_due().await.unwrap().is_empty());
+    assert_eq!(bench.claim_next().await.job, cached.id);
+}
+
+pub async fn a_put_back_that_is_repeated_is_answered_like_the_first(bench: Bench) {
+    for end in [AttemptEnd::Released, AttemptEnd::Preempted { checkpoint: Some("checkpoints/a".into()) }] {
+        let job = bench.submit().await;
+        let claim = bench.claim_next().await;
+        bench.store().checkpoint(&claim, "checkpoints/b", 5).await.unwrap();
+        let first = bench.end(&claim, end.clone()).await;
+        assert_eq!(bench.end(&claim, end.clone()).await, first, "its answer may have been lost");
+        let again = bench.claim_next().await;
+        assert_eq!(again.job, job.id);
+        assert!(matches!(bench.store().commit(&claim, end).await.unwrap(), Committed::Stale));
+        bench.end(&again, success(job.id)).await;
+    }
+}

@@ -4,7 +4,7 @@ use super::*;
 
 impl Model {
     fn correct(&mut self, at: usize, index: usize, used_us: i64) {
-        let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
+        let (class, client) = (self.jobs[at].tasks[index].class, self.jobs[at].client);
         let task = &self.jobs[at].tasks[index];
         let (charged, used, attempt_us) = (task.part(task.left_us), task.part(used_us), task.attempt_us);
         let flow = &mut self.flows[class][client];
@@ -17,13 +17,14 @@ impl Model {
         let Some((at, index)) = self.held(claim) else {
             let Some(at) = self.at(claim.job) else { return false };
             let task = &self.jobs[at].tasks[claim.task as usize];
-            let same = (task.attempt, task.fence) == (claim.attempt, claim.fence);
-            return same
+            let ended = |state| (task.attempt, task.state) == (claim.attempt, state);
+            let put_back = (task.attempt, task.state) == (claim.attempt - 1, JobState::Queued);
+            return task.fence == claim.fence
                 && match end {
-                    End::Succeeded => task.state == JobState::Succeeded,
-                    End::Cancelled => task.state == JobState::Cancelled,
-                    End::Failed(_) => task.state == JobState::Failed,
-                    End::Released | End::Preempted(_) => false,
+                    End::Succeeded => ended(JobState::Succeeded),
+                    End::Cancelled => ended(JobState::Cancelled) || put_back,
+                    End::Failed(_) => ended(JobState::Failed),
+                    End::Released | End::Preempted(_) => put_back,
                 };
         };
         let task = &self.jobs[at].tasks[index];
@@ -40,15 +41,15 @@ impl Model {
                 job.outputs.retain(|(other, _)| *other != name);
                 job.outputs.push((name, blob));
                 job.events.push("output");
-                self.settle(at, index, false);
+                self.settle(at, index);
             }
-            End::Cancelled => self.end_cancelled(at, index),
             End::Failed(reason) if reason.disposition() == Disposition::Fail => self.fail(at, index, *reason),
             _ if cancel_requested => self.end_cancelled(at, index),
-            End::Released => self.requeue(at, index, attempt - 1, used_us, None, &[]),
+            End::Cancelled | End::Released => self.requeue(at, index, attempt - 1, used_us, None, &[]),
             End::Preempted(checkpoint) => {
+                let class = self.jobs[at].tasks[index].class;
                 self.requeue(at, index, attempt - 1, used_us, checkpoint.clone(), &["preempted"]);
-                let (class, since) = (self.jobs[at].priority as usize, self.jobs[at].tasks[index].waited_since_ms);
+                let since = self.jobs[at].tasks[index].waited_since_ms;
                 self.note_waiting();
                 if let (Some(now), Some(since)) = (&mut self.classes[class].waiting_since_ms, since) {
                     *now = since.min(*now);
@@ -80,6 +81,11 @@ impl Model {
     ) {
         let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
         self.lift(class, client);
+        if self.jobs[at].tasks[index].class != class {
+            let vplace = self.place(class, client, self.jobs[at].tasks[index].vcost);
+            let task = &mut self.jobs[at].tasks[index];
+            (task.class, task.vplace) = (class, vplace);
+        }
         let job = &mut self.jobs[at];
         job.events.extend(events);
         let task = &mut job.tasks[index];
@@ -89,27 +95,29 @@ impl Model {
             None => task.cost_us,
         };
         (task.state, task.attempt, task.attempt_us) = (JobState::Queued, attempt, 0);
-        self.settle(at, index, false);
+        self.settle(at, index);
     }
 
     fn end_cancelled(&mut self, at: usize, index: usize) {
         self.jobs[at].tasks[index].state = JobState::Cancelled;
-        self.settle(at, index, true);
+        self.settle(at, index);
     }
 
     fn fail(&mut self, at: usize, index: usize, reason: FailureReason) {
         self.jobs[at].tasks[index].state = JobState::Failed;
         self.end_job(at, JobState::Failed, Some(reason));
+        self.room_again(self.jobs[at].client);
     }
 
-    fn settle(&mut self, at: usize, _: usize, cancelled: bool) {
+    fn settle(&mut self, at: usize, _: usize) {
+        self.room_again(self.jobs[at].client);
         let job = &self.jobs[at];
         let runs_on = job.tasks.iter().any(|task| task.state == JobState::Running);
         let (succeeded, total) = (job.succeeded() as usize, job.tasks.len());
         if succeeded == total {
             return self.end_job(at, JobState::Succeeded, None);
         }
-        if cancelled || job.cancel_requested {
+        if job.cancel_requested {
             if !runs_on {
                 self.end_job(at, JobState::Cancelled, None);
             }
@@ -127,6 +135,11 @@ impl Model {
     }
 
     pub fn end_job(&mut self, at: usize, to: JobState, reason: Option<FailureReason>) {
+        for index in 0..self.jobs[at].tasks.len() {
+            if self.jobs[at].tasks[index].state == JobState::Running {
+                self.correct(at, index, self.jobs[at].tasks[index].attempt_us);
+            }
+        }
         let job = &mut self.jobs[at];
         job.become_(to);
         (job.reason, job.cancel_requested, job.leader) = (reason, false, None);
@@ -136,33 +149,56 @@ impl Model {
             if !task.state.is_terminal() {
                 task.state = others;
             }
-            if to != JobState::Succeeded {
-                task.checkpoint = None;
-            }
         }
         let ended = job.clone();
-        let followers: Vec<usize> =
+        if to != JobState::Succeeded {
+            job.tasks.iter_mut().for_each(|task| task.checkpoint = None);
+        }
+        // Where this was all that its class had, the class begins to wait anew with what a follower brings.
+        self.note_waiting();
+        let mut followers: Vec<usize> =
             (0..self.jobs.len()).filter(|at| self.jobs[*at].leader == Some(ended.seq)).collect();
+        followers.sort_by_key(|at| self.jobs[*at].priority);
         if to == JobState::Succeeded {
             followers.into_iter().for_each(|follower| answer(&mut self.jobs[follower], &ended));
+        } else if reason.is_some_and(|reason| reason.disposition() == Disposition::Fail) {
+            followers.into_iter().for_each(|follower| self.end_job(follower, to, reason));
         } else if let Some(first) = followers.first().copied() {
             let seq = self.jobs[first].seq;
             followers.into_iter().for_each(|follower| self.jobs[follower].leader = Some(seq));
-            self.stand_alone(first, Some(&ended));
+            self.take_over(first, &ended);
         }
     }
 
-    fn stand_alone(&mut self, at: usize, in_place_of: Option<&Reference>) {
+    /// The follower of a job that ended goes on with what is done of their common work.
+    fn take_over(&mut self, at: usize, leader: &Reference) {
         let (class, client) = (self.jobs[at].priority as usize, self.jobs[at].client);
         self.lift(class, client);
+        if leader.priority == self.jobs[at].priority {
+            for (task, other) in self.jobs[at].tasks.iter_mut().zip(&leader.tasks) {
+                task.vplace = other.vplace;
+            }
+        } else {
+            self.place_all(at, class);
+        }
         let job = &mut self.jobs[at];
-        job.leader = None;
-        for (index, task) in job.tasks.iter_mut().enumerate() {
-            task.blocked = u8::from(task.kind == TaskKind::Assemble);
-            if let Some(leader) = in_place_of.filter(|leader| leader.priority == job.priority) {
-                task.vplace = task.vplace.min(leader.tasks[index].vplace);
+        (job.leader, job.started) = (None, leader.started);
+        for (index, (task, other)) in job.tasks.iter_mut().zip(&leader.tasks).enumerate() {
+            if other.state == JobState::Succeeded {
+                task.state = JobState::Succeeded;
+                let name = format!("{}-{index}", other.kind.as_str());
+                job.outputs.extend(leader.outputs.iter().find(|(output, _)| *output == name).cloned());
+                job.events.push("output");
+            }
+            task.deaths = other.deaths;
+            task.attempts_max = task.attempts_max.min(other.attempts_max.saturating_sub(other.attempt)).max(1);
+            task.checkpoint.clone_from(&other.checkpoint);
+            if other.checkpoint.is_some() {
+                let left_us = (other.left_us - other.attempt_us).max(other.cost_us / 100).max(1);
+                task.left_us = task.left_us.min(left_us);
             }
         }
+        block_assembly(job);
         job.events.push("queued");
     }
 
@@ -194,62 +230,53 @@ impl Model {
         job.events.push("queued");
         for task in job.tasks.iter_mut().filter(|task| all || task.state != JobState::Succeeded) {
             (task.state, task.attempts_max, task.deaths) = (JobState::Queued, task.attempt + ATTEMPTS_MAX, 0);
-            (task.left_us, task.blocked) = (task.cost_us, 0);
+            task.left_us = task.cost_us;
         }
-        let frames_left =
-            job.tasks.iter().any(|task| task.kind == TaskKind::Frames && task.state != JobState::Succeeded);
-        for task in job.tasks.iter_mut().filter(|task| task.kind == TaskKind::Assemble && frames_left) {
-            task.blocked = 1;
-        }
+        block_assembly(job);
+        self.place_all(at, class);
     }
 
     /// New costs of an extension.
     pub fn set_cost(&mut self, at: usize, cost_us: i64) {
         let client = self.jobs[at].client;
-        let cost_us = (cost_us / self.jobs[at].tasks.len() as i64).max(1);
-        for task in &mut self.jobs[at].tasks {
-            (task.cost_us, task.vcost) = (cost_us, ((cost_us as f64 / WEIGHTS[client]) as i64).max(1));
+        let tasks = &mut self.jobs[at].tasks;
+        let frames: i64 = tasks.iter().filter(|task| task.kind == TaskKind::Frames).map(|task| task.frames).sum();
+        for task in tasks {
+            let assembles = task.kind == TaskKind::Assemble;
+            task.cost_us = if assembles { 1 } else { (cost_us / frames * task.frames).max(1) };
+            task.vcost = ((task.cost_us as f64 / WEIGHTS[client]) as i64).max(1);
         }
     }
 
     pub fn patch(&mut self, at: usize, priority: Priority) {
-        let (old, client) = (self.jobs[at].priority, self.jobs[at].client);
+        let old = self.jobs[at].priority;
         self.jobs[at].spec.set_priority(priority);
-        if old == priority {
+        // Not below the best of its followers.
+        let best = self.best_follower(at).map_or(priority, |best| best.min(priority));
+        if old == priority || old == best {
             return;
         }
-        let class = priority as usize;
-        if self.jobs[at].leader.is_none() {
-            self.lift(class, client);
-        }
-        let leader = self.jobs[at].leader.and_then(|seq| self.jobs.iter().find(|job| job.seq == seq));
-        let worse = leader.is_some_and(|leader| leader.priority > priority && leader.state == JobState::Queued);
-        let job = &mut self.jobs[at];
-        job.priority = priority;
-        let flow = &mut self.flows[class][client];
-        let first = job.tasks.iter().map(|task| task.vplace).min().unwrap();
-        for task in &mut job.tasks {
-            task.vplace = flow.vtail + task.vplace - first;
-        }
-        flow.vtail += job.tasks.iter().map(|task| task.vcost).sum::<i64>();
-        if worse {
-            self.stand_alone(at, None);
-        } else {
-            self.jobs[at].events.push("queued");
+        self.move_to(at, best);
+        self.jobs[at].events.push("queued");
+        let leader = self.jobs[at].leader;
+        if let Some(at) = leader.and_then(|seq| self.jobs.iter().position(|job| job.seq == seq)) {
+            self.lift_leader(at);
         }
     }
 
     pub fn expire_due(&mut self) -> Vec<JobId> {
-        let mut expired = Vec::new();
-        for at in 0..self.jobs.len() {
-            let job = &self.jobs[at];
-            let due = job.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.wall_ms);
-            if job.state == JobState::Queued && !job.started && due {
-                expired.push(job.id);
-                self.end_job(at, JobState::Expired, None);
-            }
-        }
-        expired
+        let mut due: Vec<usize> = (0..self.jobs.len())
+            .filter(|at| {
+                let job = &self.jobs[*at];
+                let leader = job.leader.and_then(|seq| self.jobs.iter().find(|job| job.seq == seq));
+                let started = job.started || leader.is_some_and(|leader| leader.started);
+                let due = job.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.wall_ms);
+                job.state == JobState::Queued && !started && due
+            })
+            .collect();
+        due.sort_by_key(|at| self.jobs[*at].deadline_ms);
+        due.iter().for_each(|at| self.end_job(*at, JobState::Expired, None));
+        due.into_iter().map(|at| self.jobs[at].id).collect()
     }
 
     /// The jobs whose tasks were lost.
@@ -282,6 +309,14 @@ impl Model {
             }
         }
         rescued
+    }
+}
+
+/// An assembly waits for its frames.
+fn block_assembly(job: &mut Reference) {
+    let frames_left = job.tasks.iter().any(|task| task.kind == TaskKind::Frames && task.state != JobState::Succeeded);
+    for task in &mut job.tasks {
+        task.blocked = u8::from(task.kind == TaskKind::Assemble && frames_left);
     }
 }
 
