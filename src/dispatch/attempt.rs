@@ -459,7 +459,7 @@ impl Attempt {
                 Ok(Committed::Done(job)) => {
                     let over = matches!(job.state, JobState::Failed | JobState::Cancelled | JobState::Expired);
                     if over && !matches!(end, AttemptEnd::Succeeded { .. }) {
-                        self.checkpoints.forget(&self.context.blobs).await;
+                        self.checkpoints.forget(self.context.store.as_ref(), &self.context.blobs).await;
                     }
                     tracing::info!(job.id = %job.id, attempt = self.claim.attempt, end = what, state = job.state.as_str(), "an attempt ended");
                     return Some(job);

@@ -80,9 +80,12 @@ impl Checkpoints {
         delete(blobs, unnamed).await;
     }
 
-    /// After the task has ended without success: its row names no checkpoint any more.
-    pub async fn forget(&mut self, blobs: &BlobStore) {
-        delete(blobs, self.current.take()).await;
+    /// After the task has ended without success: its row names no checkpoint any more. That of a job which goes on in its place may.
+    pub async fn forget(&mut self, store: &dyn JobStore, blobs: &BlobStore) {
+        let Some(key) = self.current.take() else { return };
+        // Without an answer it stays, and is collected with the orphans.
+        let unnamed = store.unnamed(&[key]).await.unwrap_or_default();
+        delete(blobs, unnamed.into_iter().next()).await;
     }
 }
 
