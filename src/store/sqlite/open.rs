@@ -42,6 +42,8 @@ pub(super) async fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Wri
         .pragma("checkpoint_fullfsync", "1")
         // Keeps the log from staying as large as its largest transaction ever was.
         .pragma("journal_size_limit", "16777216")
+        // What SQLite keeps for undoing one statement, and for sorting, is small: in memory, not in files that every statement makes.
+        .pragma("temp_store", "2")
         .thread_name(|_| "kiln-store".into())
         .disable_statement_logging();
     if let Some(vfs) = options.vfs {
