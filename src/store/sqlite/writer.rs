@@ -187,7 +187,10 @@ struct Lanes<T> {
     clients: T,
 }
 
-impl Lanes<mpsc::Receiver<Box<dyn Operation>>> {
+type Senders = Lanes<mpsc::Sender<Box<dyn Operation>>>;
+type Receivers = Lanes<mpsc::Receiver<Box<dyn Operation>>>;
+
+impl Receivers {
     /// `None`: both are closed and empty.
     async fn recv(&mut self) -> Option<Box<dyn Operation>> {
         tokio::select! {
@@ -206,7 +209,7 @@ impl Lanes<mpsc::Receiver<Box<dyn Operation>>> {
 /// The callers' end of the writer.
 pub(super) struct Writer {
     /// `None` once closed.
-    operations: std::sync::Mutex<Option<Lanes<mpsc::Sender<Box<dyn Operation>>>>>,
+    operations: std::sync::Mutex<Option<Senders>>,
     task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(super) events: broadcast::Sender<(JobId, Event)>,
     pub(super) work: Arc<Notify>,
@@ -282,7 +285,7 @@ struct Group {
 }
 
 impl Group {
-    async fn serve(mut self, mut receivers: Lanes<mpsc::Receiver<Box<dyn Operation>>>) {
+    async fn serve(mut self, mut receivers: Receivers) {
         loop {
             // A moment longer, so that the claim which this makes happen does not come a rounded millisecond too early.
             let wait_ms =

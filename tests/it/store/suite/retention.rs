@@ -163,7 +163,7 @@ pub async fn what_is_still_to_be_told_or_known_is_not_forgotten(bench: Bench) {
         bench.end(&claim, success(id)).await;
     }
     let all = Retention { jobs_age_ms: Some(0), outputs_bytes_max: Some(0), ..Retention::default() };
-    assert_eq!(bench.store().purge(&all).await.unwrap().jobs, [JobId::nil(); 0]);
+    assert!(bench.store().purge(&all).await.unwrap().jobs.is_empty());
     let again = NewJob { id: JobId::now_v7(), ..keyed };
     assert!(matches!(bench.store().submit(again).await.unwrap(), Submitted::Existing(job) if job.id == known.id));
     let delivery = bench.store().deliveries_due(1).await.unwrap().remove(0);
@@ -184,7 +184,7 @@ pub async fn what_runs_does_not_drive_out_what_is_finished(bench: Bench) {
         bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     }
     let bound = Retention { outputs_bytes_max: Some(2 * 812_345), ..Retention::default() };
-    assert_eq!(bench.store().purge(&bound).await.unwrap().jobs, [JobId::nil(); 0]);
+    assert!(bench.store().purge(&bound).await.unwrap().jobs.is_empty());
     let last = bench.claim_next().await;
     bench.end(&last, success(film.id)).await;
     assert_eq!(bench.store().purge(&bound).await.unwrap().jobs, [done.id, film.id]);
