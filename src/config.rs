@@ -33,7 +33,7 @@ pub struct ServeArgs {
     /// Bytes of the largest upload that is accepted [default: 4 GiB]
     #[arg(long, env = "KILN_UPLOAD_BYTES_MAX", value_name = "BYTES")]
     pub upload_bytes_max: Option<u64>,
-    /// Name that a server on a loopback address answers to besides localhost, for a proxy in front of it; repeatable
+    /// Name in DNS that this server has, or a proxy in front of it, with the port of its pages if they have one; repeatable
     #[arg(long = "allowed-host", env = "KILN_ALLOWED_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub allowed_hosts: Option<Vec<String>>,
     /// Let webhooks call private, loopback and link-local addresses
@@ -75,7 +75,7 @@ pub struct ServeConfig {
     pub insecure_no_auth: bool,
     /// Bytes of the largest upload, at most [`crate::limits::UPLOAD_BYTES_MAX`].
     pub upload_bytes_max: u64,
-    /// Names, without a port, that the server answers to besides its own; their pages may call it.
+    /// Names that the server answers to besides its address; their pages may call it. See [`crate::http::origin::HostRule`].
     pub allowed_hosts: Vec<String>,
     /// True: webhooks may call private, loopback and link-local addresses.
     pub webhook_allow_private: bool,

@@ -92,8 +92,14 @@ pub const MODEL_STORED_MS: u64 = 5_000;
 pub const WAITING_TICK_MS: u64 = 2_000;
 /// Waiting jobs whose places are looked at.
 pub const WAITING_JOBS_MAX: usize = 2_000;
+/// Of them, those that are looked at one by one; with more of them, the whole queue is read once.
+pub const WAITING_JOBS_ONE_BY_ONE_MAX: usize = 4;
+/// How many times longer the pause after a round of looking is than the round was, at least.
+pub const WAITING_ROUND_SHARE: u32 = 20;
 /// Bytes of the body of a change to a job.
 pub const PATCH_BYTES_MAX: u64 = 64 << 10;
+/// Milliseconds between two rounds of sorting what was recorded into the buckets of the metrics.
+pub const TELEMETRY_UPKEEP_MS: u64 = 5_000;
 /// Milliseconds between two looks for jobs whose `start_before` has passed.
 pub const DEADLINES_TICK_MS: u64 = 1_000;
 /// Milliseconds of a day.
@@ -134,8 +140,10 @@ pub const WEBHOOK_RETRY_MS_MAX: u64 = 3_600_000;
 pub const WEBHOOK_TRIES_MAX: usize = 64;
 /// Of them, to one host.
 pub const WEBHOOK_TRIES_PER_HOST_MAX: usize = 4;
-/// Failures in a row after which a host is left alone for a while.
+/// Times in a row that a host must not be reached before it is left alone for a while.
 pub const WEBHOOK_HOST_FAILURES_MAX: u32 = 5;
+/// Milliseconds that a host is left alone at most.
+pub const WEBHOOK_HOST_REST_MS_MAX: u64 = 60_000;
 /// Milliseconds between two looks at the outbox, where no event asks for one.
 pub const WEBHOOK_POLL_MS: u64 = 2_000;
 /// Milliseconds that events are gathered for before the outbox is looked at.

@@ -3,9 +3,12 @@
 //! Whoever knows a number says it with the macros of the `metrics` crate, under a name from here; without a recorder that costs
 //! nothing. Numbers that the store can answer for (the queue's depth) are read when they are asked for, and not kept here.
 
+use crate::limits::TELEMETRY_UPKEEP_MS;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Jobs that have ended, by `kind`, `state` and `reason`.
 pub const JOBS_ENDED: &str = "kiln_jobs_ended_total";
@@ -63,6 +66,17 @@ pub fn install() -> PrometheusHandle {
             handle
         })
         .clone()
+}
+
+/// Sorts what was recorded into the histograms' buckets until `shutdown`. Until then every observation is kept by itself, and where nobody
+/// asks for the metrics nothing else would do it.
+pub async fn run(handle: PrometheusHandle, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(TELEMETRY_UPKEEP_MS)) => handle.run_upkeep(),
+        }
+    }
 }
 
 fn describe() {

@@ -240,11 +240,23 @@ impl BlobStore {
         listed.try_collect().await.map_err(|error| object_error(prefix, error))
     }
 
-    /// Deletes the blobs under a prefix that are not in `keep` and have been there for `age_min`, and returns their keys.
+    /// Deletes the blobs under a prefix that [`BlobStore::unreferenced`] finds, and returns their keys.
+    pub async fn delete_unreferenced(
+        &self,
+        prefix: &str,
+        keep: &HashSet<String>,
+        age_min: Duration,
+    ) -> Result<Vec<String>, BlobError> {
+        let orphans = self.unreferenced(prefix, keep, age_min).await?;
+        self.delete(&orphans).await?;
+        Ok(orphans)
+    }
+
+    /// The blobs under a prefix that are not in `keep` and have been there for `age_min`.
     ///
     /// Blobs are written before the rows that name them, so that a blob without a row may just be waiting for its row: on a
     /// serving system `age_min` must be longer than that can take. Before serving, nothing waits, and it may be zero.
-    pub async fn delete_unreferenced(
+    pub async fn unreferenced(
         &self,
         prefix: &str,
         keep: &HashSet<String>,
@@ -261,7 +273,6 @@ impl BlobStore {
                 orphans.push(key);
             }
         }
-        self.delete(&orphans).await?;
         Ok(orphans)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Order of the start: the socket (a wrong address changes nothing), the store (whose lock keeps a second server out), the blobs,
 //! recovery, then HTTP and the GPU process at once, so that requests are answered while a slow driver still starts.
-//! Order of the stop: HTTP and the dispatcher at once, and the GPU process once nothing of it is wanted any more.
+//! Order of the stop: HTTP and the dispatcher at once, the GPU process once nothing of it is wanted any more, and then what tells of
+//! and learns from what has ended.
 
 use super::{Exit, complain};
 use crate::blob::BlobStore;
@@ -104,13 +105,16 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     dispatch::recover(store.as_ref(), &blobs).await?;
     let hub = Hub::new();
     let follow = tokio::spawn(Arc::clone(&hub).follow(store.subscribe()));
-    crate::telemetry::install();
+    let metrics = crate::telemetry::install();
 
     let limits = HttpLimits { upload_bytes_max: config.upload_bytes_max, ..HttpLimits::default() };
     let mut state = AppState::new(Arc::clone(&store), blobs.clone(), Arc::clone(&hub), limits);
     state.hosts.allowed = config.allowed_hosts.clone().into();
     state.webhooks = WebhookConfig { allow_private: config.webhook_allow_private, ..WebhookConfig::default() };
-    let background = spawn_background(&state, &config, &shutdown);
+    // A token of its own: what runs still ends, and is to be learnt from and told of.
+    let ended = CancellationToken::new();
+    let background = spawn_background(&state, &config, &ended);
+    background.spawn(crate::telemetry::run(metrics, ended.clone()));
     let context = Context {
         store,
         blobs,
@@ -124,12 +128,14 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     http::serve_on(listener, state, shutdown.clone()).await;
     // Where HTTP ended by itself, the rest must end too.
     shutdown.cancel();
-    gpu.await.context("the dispatcher failed")?;
+    let drained = gpu.await;
     // After the dispatcher, whose last results the cost model learns from and the outbox tells.
+    ended.cancel();
     background.close();
     background.wait().await;
     follow.abort();
     sqlite.close().await;
+    drained.context("the dispatcher failed")?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -152,7 +152,7 @@ async fn sweep_assets(store: &dyn JobStore, blobs: &BlobStore, age_ms: i64) -> R
 async fn sweep_orphans(store: &dyn JobStore, blobs: &BlobStore, age_min: Duration) -> Result<usize, StoreError> {
     let named: HashSet<String> = store.blob_keys().await?.into_iter().collect();
     let mut orphans = 0;
-    for prefix in ["outputs", "assets", "checkpoints"] {
+    for prefix in ["outputs", "checkpoints"] {
         match blobs.delete_unreferenced(prefix, &named, age_min).await {
             Ok(deleted) => orphans += deleted.len(),
             Err(error) => {
@@ -160,5 +160,33 @@ async fn sweep_orphans(store: &dyn JobStore, blobs: &BlobStore, age_min: Duratio
             }
         }
     }
-    Ok(orphans)
+    Ok(orphans + sweep_orphaned_assets(store, blobs, &named, age_min).await?)
+}
+
+/// An asset may be sent again under the same key while orphans are looked for, so each is looked at once more with nobody sending.
+async fn sweep_orphaned_assets(
+    store: &dyn JobStore,
+    blobs: &BlobStore,
+    named: &HashSet<String>,
+    age_min: Duration,
+) -> Result<usize, StoreError> {
+    let candidates = match blobs.unreferenced("assets", named, age_min).await {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            tracing::warn!(%error, "orphaned assets could not be looked for; the next start does it");
+            return Ok(0);
+        }
+    };
+    let mut deleted = 0;
+    for key in candidates {
+        let Some(_gate) = blobs.forget_assets() else { continue };
+        let named = match key.rsplit('/').next() {
+            Some(sha256) => store.asset(sha256).await?.is_some(),
+            None => false,
+        };
+        if !named {
+            deleted += delete(blobs, std::slice::from_ref(&key)).await;
+        }
+    }
+    Ok(deleted)
 }

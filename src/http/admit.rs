@@ -3,7 +3,7 @@
 use super::problem::{Kind, Problem};
 use super::{AppState, view};
 use crate::dispatch::webhook::address;
-use crate::job::{Estimate, JobSpec, Priority, SpecOptions, TimeMs, timestamp};
+use crate::job::{Estimate, JobSpec, SpecOptions, TimeMs, timestamp};
 use crate::store::{Ahead, StoreError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -16,25 +16,20 @@ pub fn content_hash(spec: &JobSpec) -> Option<[u8; 32]> {
     spec.options().reuse.then(|| hash.finalize().into())
 }
 
-/// What goes before a job that is not in the queue yet: everything of its class and better ones, as for a client of whom nothing is
-/// queued last.
-pub async fn ahead_of_new(app: &AppState, priority: Priority) -> Result<Ahead, StoreError> {
-    let overview = app.store.queue().await?;
-    let mut ahead = Ahead { tasks: 0, gpu_seconds: app.estimator.remainder_seconds(&app.hub.running(), None) };
-    for (class, load) in overview.classes {
-        if class <= priority {
-            ahead.tasks += load.tasks_queued;
-            ahead.gpu_seconds += load.gpu_seconds;
-        }
-    }
-    Ok(ahead)
+/// What a client is told of a job that waits.
+#[derive(Debug, Clone)]
+pub struct Quote {
+    /// What goes before it.
+    pub ahead: Ahead,
+    /// `None` while the queue is held or the GPU is away.
+    pub estimate: Option<Estimate>,
 }
 
-/// The estimate of a job that would be submitted now, and what goes before it. No estimate while the queue is held or the GPU is away.
-pub async fn quote(app: &AppState, spec: &JobSpec) -> Result<(Ahead, Option<Estimate>), StoreError> {
-    let ahead = ahead_of_new(app, spec.priority()).await?;
+/// Of a job that would be submitted now.
+pub async fn quote(app: &AppState, spec: &JobSpec) -> Result<Quote, StoreError> {
+    let ahead = app.store.ahead_of_new(spec.priority()).await?;
     let going_on = view::work_goes_on(app).await?;
-    Ok((ahead, going_on.then(|| app.estimator.queued(spec, ahead, app.store.now_ms()))))
+    Ok(Quote { ahead, estimate: going_on.then(|| app.estimator.queued(spec, ahead, app.store.now_ms())) })
 }
 
 /// Refuses options that make no sense at this moment or on this server.

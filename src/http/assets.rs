@@ -24,7 +24,7 @@ pub async fn put(
     body: Body,
 ) -> Answer {
     query.end(&[])?;
-    let known = app.store.asset(&sha256).await?;
+    let known = known(&app, &sha256).await?;
     // A client that asks before it sends need not send what is here.
     if let Some(bytes) = known
         && headers.contains_key(header::EXPECT)
@@ -36,7 +36,7 @@ pub async fn put(
     if let Some(bytes) = known {
         drain(body, &sha256).await?;
         let _gate = app.blobs.keep_assets().await;
-        if app.store.asset(&sha256).await?.is_none() {
+        if self::known(&app, &sha256).await?.is_none() {
             let detail = format!("The asset sha256:{sha256} was here, and was forgotten just now. Send it again.");
             return Err(Problem::new(Kind::MissingAsset, detail));
         }
@@ -52,6 +52,21 @@ pub async fn put(
     let (_, bytes) = upload.finish_as_asset_expecting(&sha256).await.map_err(blob_problem)?;
     app.store.put_asset(&sha256, bytes).await?;
     Ok(answer(201, &sha256, bytes))
+}
+
+/// The length of an asset that is here, row and bytes. One whose bytes were lost is not, so that it can be sent again.
+async fn known(app: &AppState, sha256: &str) -> Result<Option<u64>, Problem> {
+    let Some(bytes) = app.store.asset(sha256).await? else { return Ok(None) };
+    let found = app.blobs.bytes(&BlobStore::asset_key(sha256)).await.map_err(blob_problem)?;
+    if found != Some(bytes) {
+        tracing::error!(
+            sha256,
+            ?found,
+            expected = bytes,
+            "the bytes of an asset are lost; whoever sends them again repairs it"
+        );
+    }
+    Ok(found.filter(|found| *found == bytes))
 }
 
 /// Reads a body that need not be stored, so that its client gets to the answer; the hash is checked all the same.

@@ -37,14 +37,19 @@ pub async fn patch(
         let ahead = match app.store.ahead(id).await? {
             // In another class it goes behind what is there.
             Some(ahead) if wanted.priority() == job.priority => ahead,
-            _ => admit::ahead_of_new(&app, wanted.priority()).await?,
+            _ => app.store.ahead_of_new(wanted.priority()).await?,
         };
         admit::check_deadline(&changed, Some(&app.estimator.queued(&wanted, ahead, app.store.now_ms())))?;
     }
     let OptionsPatch { priority, start_before_ms, finish_before_ms, labels } = patch;
     match app.store.patch(id, JobPatch { priority, start_before_ms, finish_before_ms, labels }).await? {
         None => Err(missing_job(&app, id).await),
-        Some(Ok(job)) => Ok(json(200, &view::job(&app, &job).await?)),
+        Some(Ok(changed)) => {
+            if changed.priority != job.priority {
+                app.estimator.moved(id, changed.priority);
+            }
+            Ok(json(200, &view::job(&app, &changed).await?))
+        }
         Some(Err(job)) => {
             let why = if job.state.is_terminal() { "has ended" } else { "has started" };
             let detail = format!("The job {why}; only a job that has never started can be changed.");

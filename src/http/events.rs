@@ -9,7 +9,7 @@ use super::extract::{JobPath, Query};
 use super::follow::Follower;
 use super::problem::{Kind, Problem};
 use super::{Answer, AppState, find_job, json, view};
-use crate::job::{Event, JobId};
+use crate::job::{Event, JobId, JobState};
 use crate::limits::{EVENTS_PAGE_MAX, PROGRESS_EVENT_MS_MIN, PROGRESS_EVENTS_PER_SECOND_MAX};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -27,12 +27,19 @@ pub async fn events(State(app): State<AppState>, JobPath(id): JobPath, mut query
     let limit = query.take_number("limit", 1..=EVENTS_PAGE_MAX)?;
     query.end(&["after", "limit"])?;
     match Accept::of(&headers).best(&["text/event-stream", "application/json"]) {
-        Some("application/json") => page(&app, id, after.unwrap_or(0), limit.unwrap_or(EVENTS_PAGE_MAX)).await,
+        Some("application/json") => {
+            let after = after.unwrap_or(0);
+            check_resumed(&app, id, after, || Problem::of_parameter("after", beyond_the_end(after))).await?;
+            page(&app, id, after, limit.unwrap_or(EVENTS_PAGE_MAX)).await
+        }
         Some(_) => {
-            let after = match last_event_id(&headers)? {
-                Some(last) => last,
-                None => after.unwrap_or(0),
-            };
+            let last = last_event_id(&headers)?;
+            let after = last.or(after).unwrap_or(0);
+            check_resumed(&app, id, after, || match last {
+                Some(_) => Problem::new(Kind::InvalidHeader, format!("Last-Event-ID: {}", beyond_the_end(after))),
+                None => Problem::of_parameter("after", beyond_the_end(after)),
+            })
+            .await?;
             stream(app, id, after).await
         }
         None => {
@@ -48,6 +55,25 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     number
         .map(Some)
         .ok_or_else(|| Problem::new(Kind::InvalidHeader, "Last-Event-ID: expected the number of an event, from 0."))
+}
+
+/// Refuses to go on after an event that there is not: such a reader has read of another job, and would wait for nothing.
+async fn check_resumed(
+    app: &AppState,
+    id: JobId,
+    after: i64,
+    problem: impl FnOnce() -> Problem + Send,
+) -> Result<(), Problem> {
+    if after > 0 && app.store.events(id, after - 1, 1).await?.is_empty() {
+        // A job that is gone says so.
+        find_job(app, id).await?;
+        return Err(problem().job(id));
+    }
+    Ok(())
+}
+
+fn beyond_the_end(after: i64) -> String {
+    format!("found {after}, expected the number of an event of this job, which has fewer; begin again without it")
 }
 
 async fn page(app: &AppState, id: JobId, after: i64, limit: u32) -> Answer {
@@ -74,8 +100,9 @@ async fn stream(app: AppState, id: JobId, after: i64) -> Answer {
         .retry_after(5)
     })?;
     // The follower subscribes before the snapshot is read, so that nothing falls between the two.
-    let follower = Follower::new(Arc::clone(&app.store), Arc::clone(&app.hub), app.closing.clone(), id, after);
+    let mut follower = Follower::new(Arc::clone(&app.store), Arc::clone(&app.hub), app.closing.clone(), id, after);
     let job = find_job(&app, id).await?;
+    follower.set_queued(job.state == JobState::Queued);
     let snapshot = view::job(&app, &job).await?;
     let comments = KeepAlive::new().interval(Duration::from_secs(app.limits.event_comment_seconds)).text("still here");
     let reader = Reader { app, follower, id, snapshot: Some(snapshot), _permit: permit };

@@ -29,6 +29,8 @@ pub struct Follower {
     behind: bool,
     /// The last stored event that was handed out was `ended`.
     ended: bool,
+    /// As far as was handed out, the job is in the queue: places in it mean something.
+    queued: bool,
     /// The newest progress that was not handed out yet.
     progress: Option<Event>,
     /// Progress is not handed out before this.
@@ -50,10 +52,16 @@ impl Follower {
             pending: VecDeque::new(),
             behind: true,
             ended: false,
+            queued: true,
             progress: None,
             progress_at: Instant::now(),
             progress_gap: Duration::from_millis(PROGRESS_EVENT_MS_MIN),
         }
+    }
+
+    /// Says whether the job is in the queue now, for a follower that begins after what would tell it. Where nobody says, it is.
+    pub fn set_queued(&mut self, queued: bool) {
+        self.queued = queued;
     }
 
     /// The time between two events of progress, from the next one on; [`PROGRESS_EVENT_MS_MIN`] where nobody says.
@@ -67,6 +75,11 @@ impl Follower {
             if let Some(event) = self.pending.pop_front() {
                 self.last_seq = event.seq;
                 self.ended = matches!(event.kind, EventKind::Ended { .. });
+                match event.kind {
+                    EventKind::Queued { .. } => self.queued = true,
+                    EventKind::Started { .. } | EventKind::Ended { .. } => self.queued = false,
+                    _ => {}
+                }
                 // Progress from before a stored event would make the job seem to step back.
                 self.progress = None;
                 // A job that was retried goes on after its first end, which only the store can tell.
@@ -122,6 +135,8 @@ impl Follower {
         match received {
             Ok(event) if !event.kind.is_stored() => match event.kind {
                 EventKind::Progress(_) => self.progress = Some(event),
+                // It was looked up before the job started, and is told after it.
+                EventKind::Waiting { .. } if !self.queued => {}
                 _ => return Ok(Some(event)),
             },
             // A stream that was resumed beyond the end of its job still has to hear of it: the store says so.

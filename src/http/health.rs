@@ -2,6 +2,7 @@
 
 use super::problem::{Kind, Problem};
 use super::{Answer, AppState, json};
+use crate::store::QueueMode;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
@@ -11,7 +12,7 @@ pub async fn livez() -> Response {
     json(200, &json!({"alive": true}))
 }
 
-/// Ready: the store answers, blobs can be written, and the GPU process is up.
+/// Ready: the store answers, blobs can be written, the GPU process is up, and work is accepted.
 pub async fn readyz(State(app): State<AppState>) -> Answer {
     let store = app.store.ping().await.map_err(|error| {
         tracing::warn!(%error, "the store does not answer");
@@ -27,12 +28,17 @@ pub async fn readyz(State(app): State<AppState>) -> Answer {
     } else {
         Err(status.problem.unwrap_or_else(|| "the GPU process is not up".to_owned()))
     };
-    let ready = store.is_ok() && blobs.is_ok() && gpu.is_ok();
+    let queue = match app.store.queue_mode().await {
+        Ok(QueueMode::Draining) => Err("the service is draining and takes no more work".to_owned()),
+        // A store that does not answer has been told of.
+        Ok(QueueMode::Open | QueueMode::Paused) | Err(_) => Ok(()),
+    };
+    let ready = store.is_ok() && blobs.is_ok() && gpu.is_ok() && queue.is_ok();
     let show = |check: Result<(), String>| match check {
         Ok(()) => json!({"ok": true}),
         Err(problem) => json!({"ok": false, "problem": problem}),
     };
-    let checks = json!({"store": show(store), "blobs": show(blobs), "gpu": show(gpu)});
+    let checks = json!({"store": show(store), "blobs": show(blobs), "gpu": show(gpu), "queue": show(queue)});
     if ready {
         return Ok(json(200, &json!({"ready": true, "checks": checks})));
     }

@@ -1,6 +1,7 @@
 //! `/v1/jobs`: accept, list, show, cancel, retry and delete jobs. Follow a job from here: [`create`] → [`super::submit`] → the store.
 
 use super::accept::Accept;
+use super::admit::Quote;
 use super::extract::{JobPath, Query};
 use super::outputs::{self, Wish};
 use super::problem::{Kind, Problem};
@@ -58,7 +59,7 @@ async fn accept(
     let wait = prefer::wait(headers, app.limits.wait_seconds_max);
     let spec = submit::read(app, headers, query, body).await?;
     let idempotency = key.as_ref().map(|key| (key.key.clone(), idempotency::request_hash(&spec)));
-    let submitted = admit(app, id, spec, idempotency).await?;
+    let (submitted, quote) = admit(app, id, spec, idempotency).await?;
     let (job, created) = match submitted {
         Submitted::Created(job) => (job, true),
         Submitted::Existing(job) => (job, false),
@@ -76,7 +77,12 @@ async fn accept(
     };
     // The job is on disk: others with the same key may go on.
     drop(key);
-    let Some(time_max) = wait else { return accepted(app, &job, created).await };
+    let Some(time_max) = wait else {
+        return match &quote {
+            Some(quote) => Ok(accepted_as(app, &job, created, view::quoted(&job, quote))),
+            None => accepted(app, &job, created).await,
+        };
+    };
     let guard = CancelOnDrop::new(app, job.id, cancel_on_disconnect);
     let answer = waited(app, &job, created, headers, time_max).await;
     guard.disarm();
@@ -86,54 +92,64 @@ async fn accept(
     Ok(response)
 }
 
-/// Judges a submission's options and stores it.
+/// Judges a submission's options and stores it. With a new job that waits comes what goes before it and what is promised of it.
 async fn admit(
     app: &AppState,
     id: JobId,
     spec: JobSpec,
     idempotency: Option<(String, [u8; 32])>,
-) -> Result<Submitted, Problem> {
+) -> Result<(Submitted, Option<Quote>), Problem> {
     let (cost_seconds, content) = (app.estimator.cost_seconds(&spec), admit::content_hash(&spec));
     let new = NewJob { id, client: CLIENT.to_owned(), spec, idempotency, cost_seconds, content };
-    if let Err(problem) = judge(app, &new.spec).await {
+    let _deadlines = match new.spec.options().finish_before_ms {
+        Some(_) => Some(app.deadlines.lock().await),
+        None => None,
+    };
+    let answered = answered_at_once(app, &new).await?;
+    if let Err(problem) = judge(app, &new.spec, answered).await {
         // A request that is repeated is answered as it was, although a deadline has passed meanwhile.
-        return app.store.submitted_before(new).await?.ok_or(problem);
+        return app.store.submitted_before(new).await?.map(|submitted| (submitted, None)).ok_or(problem);
     }
     // From here to the row that names them, no asset of the job may be forgotten.
     let gate = app.blobs.keep_assets().await;
     submit::check_assets(app, &new.spec, &AttachedFiles::default()).await?;
-    distrust_lost_outputs(app, &new).await?;
     let submitted = app.store.submit(new).await?;
     drop(gate);
+    let mut quote = None;
     if let Submitted::Created(job) = &submitted
         && job.state == JobState::Queued
         && job.follows.is_none()
     {
-        let ahead = if view::work_goes_on(app).await? { app.store.ahead(job.id).await? } else { None };
-        let estimate = ahead.map(|ahead| app.estimator.queued(&job.spec, ahead, app.store.now_ms()));
+        // A worker that was idle may have claimed it already, and then there is nothing before it.
+        let ahead = app.store.ahead(job.id).await?.unwrap_or_default();
+        let estimate =
+            view::work_goes_on(app).await?.then(|| app.estimator.queued(&job.spec, ahead, app.store.now_ms()));
         app.estimator.promise(job.id, &job.spec, cost_seconds, estimate.as_ref(), job.created_ms);
+        quote = Some(Quote { ahead, estimate });
     }
-    Ok(submitted)
+    Ok((submitted, quote))
 }
 
-/// No job is answered from one whose bytes are lost: it is rendered again.
-async fn distrust_lost_outputs(app: &AppState, new: &NewJob) -> Result<(), Problem> {
-    for (blob, bytes) in app.store.answers(new).await? {
-        if app.blobs.bytes(&blob).await.ok().flatten() != Some(bytes) {
+/// Whether a finished job answers for this one. None does whose bytes are lost: it is rendered again.
+async fn answered_at_once(app: &AppState, new: &NewJob) -> Result<bool, Problem> {
+    let outputs = app.store.answers(new).await?;
+    for (blob, bytes) in &outputs {
+        if app.blobs.bytes(blob).await.ok().flatten() != Some(*bytes) {
             tracing::error!(blob, "the bytes of a finished job are not there; the same work is done again");
-            return Ok(app.store.answers_no_more(new).await?);
+            app.store.answers_no_more(new).await?;
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(!outputs.is_empty())
 }
 
-/// Whether this server would take such a job at this moment.
-async fn judge(app: &AppState, spec: &JobSpec) -> Result<(), Problem> {
+/// Whether this server would take such a job at this moment. `answered`: it ends as soon as it is accepted.
+async fn judge(app: &AppState, spec: &JobSpec, answered: bool) -> Result<(), Problem> {
     admit::check_options(app, spec.options())?;
-    if spec.options().finish_before_ms.is_none() {
+    if answered || spec.options().finish_before_ms.is_none() {
         return Ok(());
     }
-    let (_, estimate) = admit::quote(app, spec).await?;
+    let Quote { estimate, .. } = admit::quote(app, spec).await?;
     admit::check_deadline(spec.options(), estimate.as_ref())
 }
 
@@ -142,7 +158,7 @@ async fn judge(app: &AppState, spec: &JobSpec) -> Result<(), Problem> {
 pub async fn check(State(app): State<AppState>, query: Query, headers: HeaderMap, body: Body) -> Answer {
     let spec = submit::read(&app, &headers, query, body).await?;
     admit::check_options(&app, spec.options())?;
-    let (ahead, estimate) = admit::quote(&app, &spec).await?;
+    let Quote { ahead, estimate } = admit::quote(&app, &spec).await?;
     admit::check_deadline(spec.options(), estimate.as_ref())?;
     let shown = json!({
         "kind": spec.kind(),
@@ -157,14 +173,18 @@ pub async fn check(State(app): State<AppState>, query: Query, headers: HeaderMap
 
 /// 202 for a new job, 200 for one that was there.
 pub(super) async fn accepted(app: &AppState, job: &Job, created: bool) -> Answer {
-    let shown = view::job(app, job).await?;
+    Ok(accepted_as(app, job, created, view::job(app, job).await?))
+}
+
+/// With the job as it is to be shown.
+fn accepted_as(app: &AppState, job: &Job, created: bool, shown: serde_json::Value) -> Response {
     let mut response = json(if created { 202 } else { 200 }, &shown);
     let fields = response.headers_mut();
     fields.insert(header::LOCATION, HeaderValue::try_from(job_url(job.id)).expect("a UUID is ASCII"));
     if !job.state.is_terminal() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(app, &shown)));
     }
-    Ok(response)
+    response
 }
 
 /// When to look again: at the expected end. Without an estimate, a second for each job before it is the best that can be said.

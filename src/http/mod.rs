@@ -112,6 +112,8 @@ pub struct AppState {
     event_streams: Arc<Semaphore>,
     conversions: Arc<Semaphore>,
     keys_in_progress: Arc<Mutex<HashSet<String>>>,
+    /// Held from the judgement of a deadline to the row of its job: two jobs that fit one at a time must not both be let in.
+    deadlines: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AppState {
@@ -129,6 +131,7 @@ impl AppState {
             event_streams: Arc::new(Semaphore::new(limits.event_streams_max)),
             conversions: Arc::new(Semaphore::new(limits::CONVERSIONS_MAX)),
             keys_in_progress: Arc::default(),
+            deadlines: Arc::default(),
             limits,
         }
     }

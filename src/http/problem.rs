@@ -368,7 +368,7 @@ impl From<StoreError> for Problem {
             .retry_after(10),
             StoreError::Draining => Problem::new(
                 Kind::Draining,
-                "An operator has told the service to finish what it has and to take no more. Try again later, or elsewhere.",
+                "An operator has told the service to take no more work: what runs is finished, and what waits stays in the queue. Try again later, or elsewhere.",
             )
             .retry_after(60),
             StoreError::Busy => Problem::new(

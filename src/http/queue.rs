@@ -17,7 +17,7 @@ pub async fn pause(State(app): State<AppState>, query: Query) -> Answer {
     set(&app, &query, QueueMode::Paused).await
 }
 
-/// `POST /v1/queue/drain`: nothing is accepted and nothing new begins; what runs goes on.
+/// `POST /v1/queue/drain`: nothing is accepted and nothing new begins; what runs goes on, and what waits stays for the next server.
 pub async fn drain(State(app): State<AppState>, query: Query) -> Answer {
     set(&app, &query, QueueMode::Draining).await
 }

@@ -1,15 +1,22 @@
 //! A job as clients see it: the JSON of `api.md`, "The job, as answered". No I/O besides the job's place in the queue.
 
+use super::admit::Quote;
 use super::{AppState, job_url};
-use crate::job::{Estimate, Event, EventKind, Job, JobSpec, JobState, Output, Progress, timestamp};
+use crate::job::{Estimate, Event, EventKind, Job, JobId, JobSpec, JobState, Output, Progress, timestamp};
 use crate::limits::LISTED_TEXT_CHARACTERS_MAX;
 use crate::store::{Ahead, QueueMode, StoreError};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// The whole job, with its place in the queue, its estimate and its freshest progress.
 pub async fn job(app: &AppState, job: &Job) -> Result<Value, StoreError> {
     let shown = jobs(app, std::slice::from_ref(job)).await?.pop();
     Ok(shown.expect("one job in, one job out"))
+}
+
+/// A job that was accepted just now, with what was promised of it.
+pub fn quoted(job: &Job, quote: &Quote) -> Value {
+    one_job(job, Some(quote.ahead), quote.estimate.as_ref(), &job.progress)
 }
 
 /// A page of jobs, in their order. Places in the queue are asked for at once, which costs far less than one by one.
@@ -20,19 +27,28 @@ pub async fn jobs(app: &AppState, jobs: &[Job]) -> Result<Vec<Value>, StoreError
         [id] => vec![app.store.ahead(*id).await?],
         ids => app.store.ahead_of_all(ids).await?,
     };
+    let gpu_ready = app.hub.gpu().ready;
     let going_on = jobs.iter().any(|job| !job.state.is_terminal()) && work_goes_on(app).await?;
-    let running = if going_on { app.hub.running() } else { Vec::new() };
+    let running = if gpu_ready { app.hub.running() } else { Vec::new() };
+    let leaders = if going_on { running_leaders(app, jobs).await? } else { HashMap::new() };
     let mut places = places.into_iter();
     let shown = jobs.iter().map(|job| {
-        let ahead = if job.state == JobState::Queued { places.next().flatten() } else { None };
+        // A job that was claimed since it was read has nothing before it any more.
+        let ahead = (job.state == JobState::Queued).then(|| places.next().flatten().unwrap_or_default());
         let progress = freshest_progress(app, job);
+        let running_now = |job: &Job| {
+            let others_seconds = app.estimator.remainder_seconds(&running, Some(job.id));
+            app.estimator.running(job, &freshest_progress(app, job), others_seconds, app.store.now_ms())
+        };
+        let leader = job.follows.and_then(|id| leaders.get(&id)).map(running_now);
         let estimate = match (job.state, ahead) {
-            _ if !going_on => None,
-            (JobState::Queued, Some(ahead)) => Some(app.estimator.queued(&job.spec, ahead, app.store.now_ms())),
-            (JobState::Running, _) => {
-                let others_seconds = app.estimator.remainder_seconds(&running, Some(job.id));
-                Some(app.estimator.running(job, &progress, others_seconds, app.store.now_ms()))
+            // It ends together with the one that it follows.
+            (JobState::Queued, _) if leader.is_some() => leader,
+            (JobState::Queued, Some(ahead)) if going_on => {
+                Some(app.estimator.queued(&job.spec, ahead, app.store.now_ms()))
             }
+            // A task that runs goes on, also while the queue is held; the others of its job do not.
+            (JobState::Running, _) if going_on || (gpu_ready && job.tasks.total == 1) => Some(running_now(job)),
             _ => None,
         };
         one_job(job, ahead, estimate.as_ref(), &progress)
@@ -59,7 +75,20 @@ pub fn shorten(job: &mut Value) {
     }
 }
 
-/// False while nobody can say when anything will be done: the queue is held, or there is no GPU.
+/// The running jobs that queued ones of these follow.
+async fn running_leaders(app: &AppState, jobs: &[Job]) -> Result<HashMap<JobId, Job>, StoreError> {
+    let mut leaders = HashMap::new();
+    for id in jobs.iter().filter(|job| job.state == JobState::Queued).filter_map(|job| job.follows) {
+        if !leaders.contains_key(&id)
+            && let Some(leader) = app.store.job(id).await?.filter(|leader| leader.state == JobState::Running)
+        {
+            leaders.insert(id, leader);
+        }
+    }
+    Ok(leaders)
+}
+
+/// False while nobody can say when anything in the queue will be done: it is held, or there is no GPU.
 pub async fn work_goes_on(app: &AppState) -> Result<bool, StoreError> {
     Ok(app.hub.gpu().ready && app.store.queue_mode().await? == QueueMode::Open)
 }

@@ -15,7 +15,9 @@ mod tasks;
 mod validate;
 mod validate_shader;
 
-pub use options::{OptionsPatch, SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp};
+pub use options::{
+    LabelsPatch, OptionsPatch, SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp,
+};
 pub use parse::AttachedFiles;
 pub use problem::{SpecError, SpecProblem, SpecProblemKind};
 pub use query::{

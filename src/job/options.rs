@@ -95,6 +95,13 @@ impl Webhook {
     pub fn wants(&self, kind: &EventKind) -> bool {
         self.events.iter().any(|event| event.name() == kind.name())
     }
+
+    /// Host and port of the address, such as `example.com:443`: what tries are counted by. Empty where the address is none.
+    pub fn host(&self) -> String {
+        let parsed = reqwest::Url::parse(&self.url).ok();
+        let host = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default().unwrap_or(0))));
+        host.map_or_else(String::new, |(host, port)| format!("{host}:{port}"))
+    }
 }
 
 /// The events that a webhook can be told of: those that are stored.
@@ -148,15 +155,41 @@ pub struct OptionsPatch {
     pub start_before_ms: Option<Option<TimeMs>>,
     /// `Some(None)`: no deadline any more.
     pub finish_before_ms: Option<Option<TimeMs>>,
-    /// All labels, in place of those that there are.
-    pub labels: Option<BTreeMap<String, String>>,
+    /// See [`LabelsPatch`].
+    pub labels: Option<LabelsPatch>,
+}
+
+/// What becomes of a job's labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelsPatch {
+    /// All of them go.
+    Clear,
+    /// `None`: the label goes. Those that are not named stay.
+    Merge(BTreeMap<String, Option<String>>),
+}
+
+impl LabelsPatch {
+    /// Makes the change.
+    pub fn apply(&self, labels: &mut BTreeMap<String, String>) {
+        match self {
+            Self::Clear => labels.clear(),
+            Self::Merge(changes) => {
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => labels.insert(key.clone(), value.clone()),
+                        None => labels.remove(key),
+                    };
+                }
+            }
+        }
+    }
 }
 
 /// Its fields in a document.
 const PATCH_FIELDS: [&str; 4] = ["priority", "start_before", "finish_before", "labels"];
 
 impl OptionsPatch {
-    /// Reads a merge patch (RFC 7396): an absent field stays, `null` takes a deadline or all labels away.
+    /// Reads a merge patch (RFC 7396): an absent field or label stays, `null` takes a deadline, a label or all labels away.
     pub fn parse(json: &[u8]) -> Result<Self, SpecError> {
         let document: Value = serde_json::from_slice(json)
             .map_err(|error| SpecError::new(Kind::Malformed, "", format!("this is not JSON: {error}")))?;
@@ -171,8 +204,8 @@ impl OptionsPatch {
             patch.start_before_ms = time("start_before");
             patch.finish_before_ms = time("finish_before");
             patch.labels = match fields.get("labels") {
-                Some((value, at)) => Some(read_labels(value, &at, &mut problems)),
-                None => named("labels").then(BTreeMap::new),
+                Some((value, at)) => Some(LabelsPatch::Merge(read_label_changes(value, &at, &mut problems))),
+                None => named("labels").then_some(LabelsPatch::Clear),
             };
             patch.priority = match fields.get("priority") {
                 Some(_) => fields.word("priority", PRIORITIES, &[], &mut problems),
@@ -203,7 +236,7 @@ impl OptionsPatch {
             options.finish_before_ms = finish_before_ms;
         }
         if let Some(labels) = &self.labels {
-            options.labels = labels.clone();
+            labels.apply(&mut options.labels);
         }
     }
 }
@@ -298,6 +331,17 @@ pub(super) fn read_labels(value: &Value, at: &str, problems: &mut Problems) -> B
         }
     }
     labels
+}
+
+/// As [`read_labels`], with `null` for a label that goes.
+fn read_label_changes(value: &Value, at: &str, problems: &mut Problems) -> BTreeMap<String, Option<String>> {
+    let Value::Object(object) = value else {
+        return read_labels(value, at, problems).into_iter().map(|(key, value)| (key, Some(value))).collect();
+    };
+    let (gone, set): (Vec<_>, Vec<_>) = object.iter().partition(|(_, value)| value.is_null());
+    let set = Value::Object(set.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect());
+    let set = read_labels(&set, at, problems).into_iter().map(|(key, value)| (key, Some(value)));
+    set.chain(gone.into_iter().map(|(key, _)| (key.clone(), None))).collect()
 }
 
 pub(super) fn read_time(value: &Value, at: &str, problems: &mut Problems) -> Option<TimeMs> {
@@ -526,5 +570,13 @@ mod tests {
         {
             assert_eq!(WebhookSecret::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn receivers_are_told_apart_by_host_and_port() {
+        let host = |url: &str| Webhook { url: url.into(), events: BTreeSet::new(), secret: None }.host();
+        assert_eq!(host("https://Example.com/a"), "example.com:443");
+        assert_eq!(host("http://example.com:81/b?c"), "example.com:81");
+        assert_eq!(host("nonsense"), "");
     }
 }

@@ -119,6 +119,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn list(&self, filter: ListFilter) -> Result<Vec<Job>, StoreError>;
     /// How many tasks will be claimed before this one; 0 for the head of the queue and for anything not queued.
     async fn position(&self, id: JobId) -> Result<u64, StoreError>;
+    /// What would go before a new job of this class, as for a client of whom nothing else is queued last.
+    async fn ahead_of_new(&self, priority: Priority) -> Result<Ahead, StoreError>;
     /// What goes before a queued job, or before the job that it follows; `None` for anything not queued.
     async fn ahead(&self, id: JobId) -> Result<Option<Ahead>, StoreError>;
     /// The same for a page of a list, each costing far less than one [`JobStore::ahead`]; in the order of `ids`.
@@ -191,8 +193,8 @@ pub trait JobStore: Send + Sync + 'static {
 
     // The outbox of webhooks, which is written in the transaction that writes the event.
 
-    /// Messages that are due, oldest first.
-    async fn deliveries_due(&self, limit: u32) -> Result<Vec<Delivery>, StoreError>;
+    /// Messages that are due, oldest first: at most so many to one host, none to these hosts, and `WEBHOOK_DELIVERIES_MAX` at once.
+    async fn deliveries_due(&self, per_host: u32, without: &[String]) -> Result<Vec<Delivery>, StoreError>;
     /// It was delivered, or given up: forgets it. False: it was forgotten already.
     async fn delivery_done(&self, id: i64) -> Result<bool, StoreError>;
     /// It was not delivered, and is to be tried again at this moment.

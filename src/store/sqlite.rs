@@ -143,6 +143,10 @@ impl JobStore for SqliteStore {
         order::position(&mut *self.reader().await?, id).await
     }
 
+    async fn ahead_of_new(&self, priority: Priority) -> Result<Ahead, StoreError> {
+        order::ahead_of_new(&mut *self.reader().await?, priority).await
+    }
+
     async fn ahead(&self, id: JobId) -> Result<Option<Ahead>, StoreError> {
         order::ahead(&mut *self.reader().await?, id).await
     }
@@ -275,8 +279,9 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::purge(tx, retention))).await
     }
 
-    async fn deliveries_due(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        let (deliveries, unreadable) = outbox::due(&mut *self.reader().await?, self.now_ms(), limit).await?;
+    async fn deliveries_due(&self, per_host: u32, without: &[String]) -> Result<Vec<Delivery>, StoreError> {
+        let (deliveries, unreadable) =
+            outbox::due(&mut *self.reader().await?, self.now_ms(), per_host, without).await?;
         for id in unreadable {
             // Or it would be in the way of those behind it for ever.
             self.delivery_done(id).await?;

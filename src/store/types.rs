@@ -66,8 +66,8 @@ pub struct JobPatch {
     pub start_before_ms: Option<Option<TimeMs>>,
     /// The deadline of its end, or `Some(None)` for none.
     pub finish_before_ms: Option<Option<TimeMs>>,
-    /// All labels.
-    pub labels: Option<BTreeMap<String, String>>,
+    /// Labels that come, change or go.
+    pub labels: Option<LabelsPatch>,
 }
 
 /// More samples for a scene job that has succeeded.
@@ -266,17 +266,21 @@ pub enum Committed {
     Stale,
 }
 
-/// A message of the outbox that is due.
+/// A message of the outbox that is due. It says what was true when it was written, whatever became of its job since.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    /// Names it; rises with every message.
+    /// Names it; rises with every message, and never comes again.
     pub id: i64,
     /// The job that it is about.
     pub job: JobId,
     /// What happened.
     pub event: Event,
+    /// The job's labels.
+    pub labels: BTreeMap<String, String>,
     /// Where to.
     pub url: String,
+    /// See [`Webhook::host`].
+    pub host: String,
     /// Signs it.
     pub secret: Option<WebhookSecret>,
     /// Tries so far.

@@ -79,6 +79,11 @@ impl Estimator {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Holds the lock for a look at a table only: a document may be long.
+    fn features(&self, spec: &JobSpec) -> Features {
+        Features::of(spec, |sha256| self.lock().asset_bytes.get(sha256).copied())
+    }
+
     /// Remembers the length of an asset, which says something of the scene in it before it was ever rendered.
     pub fn know_asset(&self, sha256: &str, bytes: u64) {
         let mut inner = self.lock();
@@ -90,13 +95,15 @@ impl Estimator {
 
     /// Expected GPU seconds of a job, for the order of the queue.
     pub fn cost_seconds(&self, spec: &JobSpec) -> f64 {
-        self.lock().predict(spec).gpu.p50().clamp(1e-3, ESTIMATE_SECONDS_MAX)
+        let features = self.features(spec);
+        self.lock().model.predict(&features).gpu.p50().clamp(1e-3, ESTIMATE_SECONDS_MAX)
     }
 
     /// The estimate of a job that is not running, with this before it.
     pub fn queued(&self, spec: &JobSpec, ahead: Ahead, now_ms: TimeMs) -> Estimate {
+        let features = self.features(spec);
         let inner = self.lock();
-        let prediction = inner.predict(spec);
+        let prediction = inner.model.predict(&features);
         inner.queued(&prediction, spec.priority(), ahead, now_ms)
     }
 
@@ -109,8 +116,9 @@ impl Estimator {
 
     /// The estimate of a running job. `others_seconds`: what other running jobs still need the GPU for.
     pub fn running(&self, job: &Job, progress: &Progress, others_seconds: f64, now_ms: TimeMs) -> Estimate {
+        let features = self.features(&job.spec);
         let inner = self.lock();
-        let prediction = inner.predict(&job.spec);
+        let prediction = inner.model.predict(&features);
         let done = f64::from(progress.fraction).clamp(0.0, 1.0);
         let (mut left, mut sigma) = (prediction.gpu.mu + (1.0 - done).max(1e-3).ln(), prediction.gpu.sigma);
         if done >= 0.01 && progress.gpu_seconds > 0.0 {
@@ -156,6 +164,7 @@ impl Estimator {
 
     /// Remembers what was said of a job when it was accepted.
     pub fn promise(&self, id: JobId, spec: &JobSpec, cost_seconds: f64, given: Option<&Estimate>, created_ms: TimeMs) {
+        let features = self.features(spec);
         let mut inner = self.lock();
         let waits = given.is_some_and(|estimate| estimate.start_p50_ms > created_ms + 5);
         let given = given.map(|estimate| {
@@ -163,7 +172,7 @@ impl Estimator {
             let (p50, p90) = (seconds(estimate.end_p50_ms), seconds(estimate.end_p90_ms));
             Spread { mu: p50.ln(), sigma: ((p90 / p50).ln() / model::Z90).max(0.01) }
         });
-        let (prediction, priority) = (inner.predict(spec), spec.priority());
+        let (prediction, priority) = (inner.model.predict(&features), spec.priority());
         if inner.promises.insert(id, Promise { prediction, cost_seconds, given, priority, waits }).is_none() {
             inner.order.push_back(id);
         }
@@ -171,6 +180,13 @@ impl Estimator {
             && let Some(oldest) = inner.order.pop_front()
         {
             inner.promises.remove(&oldest);
+        }
+    }
+
+    /// The job was moved to another class than the one of which something was said: that is not judged any more.
+    pub fn moved(&self, id: JobId, priority: Priority) {
+        if let Some(promise) = self.lock().promises.get_mut(&id) {
+            (promise.given, promise.priority) = (None, priority);
         }
     }
 
@@ -182,29 +198,33 @@ impl Estimator {
 
     /// Learns from a job that has ended. What became of its estimate, if it had one that can be judged.
     pub fn ended(&self, job: &Job) -> Option<Outcome> {
-        let mut inner = self.lock();
         let ended_ms = job.ended_ms?;
+        let features = (job.state == JobState::Succeeded && !job.cached).then(|| self.features(&job.spec));
+        let mut inner = self.lock();
         let (previous_end_ms, promise) = (inner.last_end_ms, inner.promises.remove(&job.id));
-        inner.last_end_ms = previous_end_ms.max(ended_ms);
+        inner.last_end_ms = ended_ms;
+        // Jobs are heard of in the order in which they end. One that ended before the last one did so after the clock went back, and
+        // moments from before that say nothing of it.
+        let clock_went_back = ended_ms < previous_end_ms;
         // What nobody rendered for it says nothing of what it costs.
-        if job.state != JobState::Succeeded || job.cached {
-            return None;
-        }
+        let features = features?;
         let gpu_seconds = job.progress.gpu_seconds;
         if job.attempt == 1 {
-            let features = inner.features(&job.spec);
-            let overhead = job.started_ms.and_then(|started_ms| {
-                let busy = previous_end_ms > started_ms;
-                let wall_seconds = (ended_ms - started_ms.max(previous_end_ms)) as f64 / 1000.0;
-                // More on the GPU than has passed: it was put aside and went on, so that its start tells nothing.
-                (busy || wall_seconds + 0.05 >= gpu_seconds).then_some((wall_seconds - gpu_seconds, busy))
-            });
+            let overhead = job.started_ms.filter(|started_ms| !clock_went_back && *started_ms <= ended_ms).and_then(
+                |started_ms| {
+                    let busy = previous_end_ms > started_ms;
+                    let wall_seconds = (ended_ms - started_ms.max(previous_end_ms)) as f64 / 1000.0;
+                    // More on the GPU than has passed: it was put aside and went on, so that its start tells nothing.
+                    (busy || wall_seconds + 0.05 >= gpu_seconds).then_some((wall_seconds - gpu_seconds, busy))
+                },
+            );
             inner.model.observe(&features, Observation { gpu_seconds, overhead });
             inner.changed = true;
         }
         let promise = promise?;
         inner.model.observe_cost(promise.cost_seconds, gpu_seconds);
-        let given = promise.given.filter(|_| inner.held_up_ms < job.created_ms)?;
+        let measurable = !clock_went_back && job.created_ms <= ended_ms && inner.held_up_ms < job.created_ms;
+        let given = promise.given.filter(|_| measurable)?;
         let actual_seconds = ((ended_ms - job.created_ms) as f64 / 1000.0).max(1e-3);
         inner.model.calibrate(promise.priority, promise.waits, given, actual_seconds);
         Some(Outcome { error: (actual_seconds.ln() - given.mu).abs(), within: actual_seconds <= given.p90() })
@@ -226,14 +246,6 @@ impl Estimator {
 }
 
 impl Inner {
-    fn features(&self, spec: &JobSpec) -> Features {
-        Features::of(spec, |sha256| self.asset_bytes.get(sha256).copied())
-    }
-
-    fn predict(&self, spec: &JobSpec) -> Prediction {
-        self.model.predict(&self.features(spec))
-    }
-
     fn queued(&self, prediction: &Prediction, priority: Priority, ahead: Ahead, now_ms: TimeMs) -> Estimate {
         let tasks = ahead.tasks as f64;
         let before = ahead.gpu_seconds.max(0.0) * self.model.cost_factor();

@@ -3,7 +3,7 @@
 use super::address::{self, PublicResolver, Refused};
 use super::message::Message;
 use crate::job::WebhookSecret;
-use crate::limits::{WEBHOOK_CONNECT_MS, WEBHOOK_TRY_MS};
+use crate::limits::{WEBHOOK_CONNECT_MS, WEBHOOK_GIVE_UP_MS, WEBHOOK_TRY_MS};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use std::error::Error;
@@ -20,8 +20,10 @@ pub enum Outcome {
     Retry {
         /// What happened.
         cause: String,
-        /// The receiver's `Retry-After`.
+        /// The receiver's `Retry-After`, at most [`WEBHOOK_GIVE_UP_MS`].
         after: Option<Duration>,
+        /// The host could not be reached or said nothing, whatever the address on it: others of its messages would fare no better.
+        host_silent: bool,
     },
     /// The receiver wants nothing any more, or may not be called.
     Stop {
@@ -105,9 +107,11 @@ fn of_status(status: StatusCode, after: Option<Duration>) -> Outcome {
         StatusCode::GONE => Outcome::Stop { cause: "the receiver answered 410 Gone".into() },
         status if status.is_redirection() => {
             let cause = format!("the receiver answered {}, and redirects are not followed", status.as_u16());
-            Outcome::Retry { cause, after: None }
+            Outcome::Retry { cause, after: None, host_silent: false }
         }
-        status => Outcome::Retry { cause: format!("the receiver answered {}", status.as_u16()), after },
+        status => {
+            Outcome::Retry { cause: format!("the receiver answered {}", status.as_u16()), after, host_silent: false }
+        }
     }
 }
 
@@ -122,17 +126,20 @@ fn of_error(error: &reqwest::Error) -> Outcome {
         cause = inner.source();
     }
     let cause = if error.is_timeout() { "the receiver did not answer in time".to_owned() } else { last };
-    Outcome::Retry { cause, after: None }
+    Outcome::Retry { cause, after: None, host_silent: error.is_connect() || error.is_timeout() }
 }
 
-/// Seconds, or an HTTP date (RFC 9110, section 10.2.3).
+/// Seconds, or an HTTP date (RFC 9110, section 10.2.3). The receiver may write any number; beyond [`WEBHOOK_GIVE_UP_MS`] all are alike.
 fn retry_after(text: &str) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-    Duration::try_from(date - OffsetDateTime::now_utc()).ok()
+    let after = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+            Duration::try_from(date - OffsetDateTime::now_utc()).ok()?
+        }
+    };
+    Some(after.min(Duration::from_millis(WEBHOOK_GIVE_UP_MS.unsigned_abs())))
 }
 
 #[cfg(test)]
@@ -158,8 +165,10 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(retry_after(" 120 "), Some(Duration::from_secs(120)));
-        let later = retry_after("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
-        assert!(later > Duration::from_secs(86_400 * 365));
+        let longest = Duration::from_millis(WEBHOOK_GIVE_UP_MS.unsigned_abs());
+        for text in ["Fri, 31 Dec 9999 23:59:59 GMT", "18446744073709551615", "9999999999"] {
+            assert_eq!(retry_after(text), Some(longest), "{text}");
+        }
         for text in ["", "soon", "-5", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT"] {
             assert_eq!(retry_after(text), None, "{text}");
         }

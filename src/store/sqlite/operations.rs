@@ -124,7 +124,9 @@ pub(super) async fn patch(tx: &mut Tx, id: JobId, patch: JobPatch) -> Result<Opt
     let deadline_changed = patch.start_before_ms.is_some();
     options.finish_before_ms = patch.finish_before_ms.unwrap_or(options.finish_before_ms);
     let relabelled = patch.labels.is_some();
-    options.labels = patch.labels.unwrap_or(std::mem::take(&mut options.labels));
+    if let Some(labels) = &patch.labels {
+        labels.apply(&mut options.labels);
+    }
     let options = spec.options().clone();
     if relabelled {
         tx.run(sqlx::query("DELETE FROM label WHERE job_seq = ?1").bind(seq)).await?;

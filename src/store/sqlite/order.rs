@@ -404,6 +404,14 @@ pub(super) async fn ahead(connection: &mut SqliteConnection, id: JobId) -> Resul
     Ok(Some(Ahead { tasks: better_tasks + tasks, gpu_seconds }))
 }
 
+/// Everything ready in the class and in better ones, and what runs of them: what a worse class has on the device is put aside.
+pub(super) async fn ahead_of_new(connection: &mut SqliteConnection, priority: Priority) -> Result<Ahead, StoreError> {
+    let rank = priority_rank(priority);
+    let (tasks, left_us) = better_classes(connection, rank + 1).await?;
+    let running_us = running_left_us(connection, rank).await?;
+    Ok(Ahead { tasks, gpu_seconds: (left_us + running_us) as f64 * 1e-6 })
+}
+
 /// For a page of jobs: each class that they are in is put in order once.
 pub(super) async fn ahead_of_all(
     connection: &mut SqliteConnection,

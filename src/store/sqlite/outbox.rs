@@ -1,8 +1,9 @@
-//! The outbox of webhooks: a row is written in the transaction that writes the event, and stays until somebody has told it.
+//! The outbox of webhooks: a row is written in the transaction that writes the event, and stays until somebody has told it. It holds all
+//! that is told, and so needs neither its job nor its event any more.
 
 use super::read::{self, json_of};
 use super::writer::Tx;
-use super::{failure, get};
+use super::{failure, get, json};
 use crate::job::*;
 use crate::limits::{WEBHOOK_DELIVERIES_MAX, WEBHOOK_GIVE_UP_MS};
 use crate::store::{Delivery, StoreError};
@@ -10,15 +11,27 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 /// Puts an event into the outbox where the job's webhook asks for events of its kind.
 pub(super) async fn write(tx: &mut Tx, seq: i64, event: &Event) -> Result<(), StoreError> {
-    // A webhook that cannot be read tells nobody, and must not stop the queue.
+    let webhook = sqlx::query("SELECT webhook FROM job WHERE seq = ?1 AND webhook IS NOT NULL").bind(seq);
+    let Some(row) = tx.row(webhook).await? else { return Ok(()) };
+    let webhook: Webhook = match json_of(get(&row, "webhook")?, "webhook") {
+        Ok(webhook) => webhook,
+        Err(error) => {
+            // It tells nobody, and must not stop the queue.
+            tracing::error!(job.seq = seq, %error, "a webhook cannot be read");
+            return Ok(());
+        }
+    };
+    if !webhook.wants(&event.kind) {
+        return Ok(());
+    }
     let insert = sqlx::query(
-        "INSERT INTO delivery (job_seq, event_seq, url, run_at_ms, give_up_ms)
-         SELECT seq, ?2, json_extract(hook, '$.url'), ?3, ?3 + ?4
-         FROM (SELECT seq, iif(json_valid(webhook), webhook, '{}') AS hook FROM job WHERE seq = ?1 AND webhook IS NOT NULL)
-         WHERE json_type(hook, '$.url') = 'text' AND EXISTS (SELECT 1 FROM json_each(hook, '$.events') WHERE value = ?5)",
+        "INSERT INTO delivery (job_seq, job_id, event_seq, time_ms, event, labels, url, secret, host, run_at_ms, give_up_ms)
+         SELECT seq, id, ?2, ?3, ?4, (SELECT json_group_object(key, value) FROM label WHERE job_seq = ?1), ?5, ?6, ?7, ?3, ?3 + ?8
+         FROM job WHERE seq = ?1",
     );
-    let insert = insert.bind(seq).bind(event.seq).bind(event.time_ms).bind(WEBHOOK_GIVE_UP_MS).bind(event.kind.name());
-    tx.run(insert).await.map(drop)
+    let insert = insert.bind(seq).bind(event.seq).bind(event.time_ms).bind(json(&event.kind)?).bind(&webhook.url);
+    let secret = webhook.secret.as_ref().map(json).transpose()?;
+    tx.run(insert.bind(secret).bind(webhook.host()).bind(WEBHOOK_GIVE_UP_MS)).await.map(drop)
 }
 
 /// What is due, and the ids of messages that cannot be read. A moment further away than a message is tried for was written before the
@@ -26,18 +39,27 @@ pub(super) async fn write(tx: &mut Tx, seq: i64, event: &Event) -> Result<(), St
 pub(super) async fn due(
     connection: &mut SqliteConnection,
     now_ms: TimeMs,
-    limit: u32,
+    per_host: u32,
+    without: &[String],
 ) -> Result<(Vec<Delivery>, Vec<i64>), StoreError> {
+    // Goes from host to host in the index and reads the first rows of each.
     let rows = sqlx::query(
-        "SELECT delivery.id AS delivery_id, job.id, event.seq, event.time_ms, event.kind, delivery.url, delivery.attempt,
-                delivery.give_up_ms, job.webhook
-         FROM delivery JOIN job ON job.seq = delivery.job_seq
-              JOIN event ON event.job_seq = delivery.job_seq AND event.seq = delivery.event_seq
-         WHERE run_at_ms <= ?1 OR run_at_ms > ?1 + ?2 ORDER BY run_at_ms, delivery.id LIMIT ?3",
+        "WITH RECURSIVE hosts (host) AS (
+             SELECT min(host) FROM delivery
+             UNION ALL SELECT (SELECT min(host) FROM delivery WHERE host > hosts.host) FROM hosts WHERE hosts.host IS NOT NULL)
+         SELECT delivery.id AS delivery_id, job_id AS id, event_seq, time_ms, event, labels, url, secret, delivery.host, attempt, give_up_ms
+         FROM hosts CROSS JOIN delivery ON delivery.id IN (
+             SELECT id FROM (SELECT id FROM delivery AS due WHERE due.host = hosts.host AND run_at_ms <= ?1
+                             ORDER BY run_at_ms, id LIMIT ?3)
+             UNION ALL
+             SELECT id FROM (SELECT id FROM delivery AS due WHERE due.host = hosts.host AND run_at_ms > ?1 + ?2 LIMIT ?3))
+         WHERE hosts.host NOT IN (SELECT value FROM json_each(?4)) ORDER BY run_at_ms, delivery.id LIMIT ?5",
     )
     .bind(now_ms)
     .bind(WEBHOOK_GIVE_UP_MS)
-    .bind(limit.min(WEBHOOK_DELIVERIES_MAX))
+    .bind(per_host)
+    .bind(json(&without)?)
+    .bind(WEBHOOK_DELIVERIES_MAX)
     .fetch_all(connection)
     .await
     .map_err(failure)?;
@@ -55,18 +77,19 @@ pub(super) async fn due(
 }
 
 fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
-    let webhook = get::<Option<&str>>(row, "webhook")?;
-    let webhook: Option<Webhook> = webhook.map(|text| json_of(text, "webhook")).transpose()?;
+    let secret = get::<Option<&str>>(row, "secret")?;
     Ok(Delivery {
         id: get(row, "delivery_id")?,
         job: read::id_of(row)?,
         event: Event {
-            seq: get(row, "seq")?,
+            seq: get(row, "event_seq")?,
             time_ms: get(row, "time_ms")?,
-            kind: json_of(get(row, "kind")?, "event")?,
+            kind: json_of(get(row, "event")?, "event")?,
         },
+        labels: json_of(get(row, "labels")?, "labels")?,
         url: get(row, "url")?,
-        secret: webhook.and_then(|webhook| webhook.secret),
+        host: get(row, "host")?,
+        secret: secret.map(|text| json_of(text, "secret")).transpose()?,
         attempt: get(row, "attempt")?,
         give_up_ms: get(row, "give_up_ms")?,
     })

@@ -28,7 +28,7 @@ pub(super) async fn forget_job(tx: &mut Tx, seq: i64) -> Result<Vec<String>, Sto
            AND NOT EXISTS (SELECT 1 FROM task AS other WHERE other.checkpoint = task.checkpoint AND other.job_seq <> ?1)",
     );
     let blobs = tx.rows(blobs.bind(seq)).await?;
-    // Tasks, labels, events, outputs and deliveries go along: their foreign keys cascade.
+    // Tasks, labels, events and outputs go along: their foreign keys cascade. What is still to be told of it is told.
     tx.run(sqlx::query("DELETE FROM job WHERE seq = ?1").bind(seq)).await?;
     blobs.iter().map(|row| get(row, "blob")).collect()
 }

@@ -55,3 +55,16 @@ async fn a_client_that_asks_first_does_not_send_what_is_there() {
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_asset_whose_bytes_are_lost_can_be_sent_again() {
+    let app = TestApp::start().await;
+    let hash = sha256(b"lost");
+    let path = format!("/v1/assets/{hash}");
+    let put = async || app.send(app.request("PUT", &path).body("lost")).await;
+    put().await.expect(201);
+    app.blobs.delete(&[kiln::blob::BlobStore::asset_key(&hash)]).await.unwrap();
+    put().await.expect(201);
+    assert_eq!(app.get(&path).await.expect(200).body, "lost");
+    put().await.expect(200);
+}

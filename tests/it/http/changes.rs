@@ -30,6 +30,18 @@ async fn a_waiting_job_can_change_its_class_deadline_and_labels() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn labels_are_merged() {
+    let app = TestApp::start().await;
+    let id = app.post("/v1/jobs?label.a=1&label.b=2", GLB, glb("labels")).await.expect(202).id();
+    let job = patch(&app, id, &json!({"labels": {"b": null, "c": "3", "none": null}})).await.expect(200).json();
+    assert_eq!(job["labels"], json!({"a": "1", "c": "3"}));
+    assert_eq!(app.get("/v1/jobs?label=b=2").await.json()["jobs"], json!([]));
+    assert_eq!(patch(&app, id, &json!({"priority": "batch"})).await.expect(200).json()["labels"], job["labels"]);
+    let job = patch(&app, id, &json!({"labels": null})).await.expect(200).json();
+    assert_eq!(job["labels"], json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_makes_no_sense_names_its_field_and_changes_nothing() {
     let app = TestApp::start().await;
     let id = app.submit().await;

@@ -190,3 +190,94 @@ async fn the_same_work_is_done_once() {
     let apart = post("&reuse=false").await;
     assert_eq!((&apart["state"], &apart["cached"], &apart["follows"]), (&"queued".into(), &false.into(), &Value::Null));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_put_aside_for_a_job_is_not_before_it() {
+    let app = TestApp::start().await;
+    app.set_gpu_ready(true);
+    app.learn();
+    teach(&app, 8, 100.0).await;
+    app.post("/v1/jobs?seed=1&priority=batch", GLB, glb("the same")).await.expect(202);
+    let claim = app.claim().await;
+    let _running = app.hub.begin(claim.job, claim.fence, Default::default());
+    let end_of = async |class: &str| {
+        let path = format!("/v1/jobs/check?seed=2&priority={class}");
+        let quote = app.post(&path, GLB, glb("the same")).await.expect(200).json();
+        seconds_until(&app, &quote["estimate"]["end"]["p50"])
+    };
+    let (interactive, batch) = (end_of("interactive").await, end_of("batch").await);
+    assert!((50.0..150.0).contains(&interactive), "a batch job of 100 s that runs makes it {interactive} s");
+    assert!(batch > interactive + 50.0, "interactive {interactive} s, batch {batch} s");
+    let deadline = timestamp(app.store.now_ms() + 150_000);
+    let path = |class: &str| format!("/v1/jobs?seed=3&priority={class}&finish_before={deadline}");
+    app.post(&path("batch"), GLB, glb("the same")).await.problem(Kind::DeadlineTooEarly);
+    app.post(&path("interactive"), GLB, glb("the same")).await.expect(202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_goes_back_teaches_nothing_wrong() {
+    let app = TestApp::start().await;
+    app.set_gpu_ready(true);
+    app.learn();
+    teach(&app, 8, 20.0).await;
+    app.clock.advance_ms(-3_600_000);
+    for seed in 0..8 {
+        submit(&app, 2000 + seed).await;
+        let claim = app.claim().await;
+        app.render_for(&claim, 20.0).await;
+    }
+    let (first, second) = (submit(&app, 1).await, submit(&app, 2).await);
+    let seconds = |job: &Value| seconds_until(&app, &job["estimate"]["end"]["p50"]);
+    assert!((10.0..40.0).contains(&seconds(&first)), "{first}");
+    assert!((25.0..80.0).contains(&seconds(&second)), "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_jobs_that_only_fit_one_at_a_time_one_is_let_in() {
+    let app = TestApp::start().await;
+    app.set_gpu_ready(true);
+    app.learn();
+    teach(&app, 8, 20.0).await;
+    let deadline = timestamp(app.store.now_ms() + 30_000);
+    let posts = (0..6).map(|seed| {
+        let path = format!("/v1/jobs?seed={seed}&finish_before={deadline}");
+        let app = &app;
+        async move { app.post(&path, GLB, glb("the same")).await.status }
+    });
+    let mut answers = futures::future::join_all(posts).await;
+    answers.sort_unstable();
+    assert_eq!(answers, [202, 422, 422, 422, 422, 422]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_ends_when_the_one_that_it_follows_does() {
+    let app = TestApp::start().await;
+    app.set_gpu_ready(true);
+    app.learn();
+    teach(&app, 8, 100.0).await;
+    submit(&app, 1).await;
+    let claim = app.claim().await;
+    let _running = app.hub.begin(claim.job, claim.fence, Default::default());
+    let progress = kiln::job::Progress { fraction: 0.9, gpu_seconds: 90.0, ..Default::default() };
+    app.hub.set_progress(claim.job, progress);
+    let path = "/v1/jobs?seed=1&label.order=2";
+    let follower = app.post(path, GLB, glb("the same")).await.expect(202).json();
+    assert!(follower["follows"].is_string(), "{follower}");
+    let left = seconds_until(&app, &follower["estimate"]["end"]["p50"]);
+    assert!((0.0..40.0).contains(&left), "the leader needs 10 s more, and {left} s are said of its follower");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_was_done_before_meets_every_deadline() {
+    let app = TestApp::start().await;
+    app.set_gpu_ready(true);
+    app.learn();
+    teach(&app, 8, 20.0).await;
+    let deadline = timestamp(app.store.now_ms() + 3_000);
+    let post = async |seed: u32| {
+        app.post(&format!("/v1/jobs?seed={seed}&finish_before={deadline}"), GLB, glb("the same")).await
+    };
+    post(1).await.problem(Kind::DeadlineTooEarly);
+    let cached = post(1000).await.expect(202).json();
+    assert_eq!((&cached["state"], &cached["cached"]), (&"succeeded".into(), &true.into()));
+}

@@ -235,3 +235,42 @@ async fn a_server_that_stops_ends_streams_and_waits() {
     assert_eq!(names(&parse_events(&text)), ["snapshot", "queued"]);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 202);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_resumes_after_what_never_was_is_told_so() {
+    let app = TestApp::start().await;
+    let id = app.submit().await;
+    let path = format!("/v1/jobs/{id}/events");
+    let last = app.store.events(id, 0, 10).await.unwrap().len() as i64;
+    let request = app.request("GET", &path).header("accept", "text/event-stream");
+    let problem = app.send(request.header("last-event-id", (last + 1).to_string())).await.problem(Kind::InvalidHeader);
+    assert!(problem["detail"].as_str().unwrap().contains(&(last + 1).to_string()), "{problem}");
+    for accept in ["text/event-stream", "application/json"] {
+        let request = app.request("GET", &format!("{path}?after={}", i64::MAX)).header("accept", accept);
+        let problem = app.send(request).await.problem(Kind::InvalidQuery);
+        assert_eq!(problem["errors"][0]["parameter"], "after", "{problem}");
+    }
+    let gone = format!("/v1/jobs/{}/events?after=5", kiln::job::JobId::now_v7());
+    app.get(&gone).await.problem(Kind::JobNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_has_started_is_not_told_to_wait() {
+    let app = TestApp::start().await;
+    let id = app.submit().await;
+    let mut follower = Follower::new(Arc::clone(&app.store), Arc::clone(&app.hub), app.state.closing.clone(), id, 0);
+    let place = |position| Event { seq: 0, time_ms: 0, kind: EventKind::Waiting { position, estimate: None } };
+    assert_eq!(follower.next().await.unwrap().unwrap().kind.name(), "queued");
+    app.hub.publish(id, place(1));
+    assert_eq!(follower.next().await.unwrap().unwrap().kind, place(1).kind);
+    let claim = app.claim().await;
+    assert_eq!(follower.next().await.unwrap().unwrap().kind.name(), "started");
+    // Its place was looked up before it started.
+    app.hub.publish(id, place(0));
+    app.store.log(id, "a line".into()).await.unwrap();
+    assert_eq!(follower.next().await.unwrap().unwrap().kind.name(), "log");
+    app.commit(&claim, kiln::store::AttemptEnd::Released).await;
+    assert_eq!(follower.next().await.unwrap().unwrap().kind.name(), "queued");
+    app.hub.publish(id, place(2));
+    assert_eq!(follower.next().await.unwrap().unwrap().kind, place(2).kind);
+}

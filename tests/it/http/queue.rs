@@ -33,7 +33,11 @@ async fn a_draining_server_refuses_new_jobs_and_answers_old_ones() {
     assert!(!refused.header("retry-after").is_empty());
     refused.problem(Kind::Draining);
     put().await.expect(200);
+    app.set_gpu_ready(true);
+    let problem = app.get("/readyz").await.problem(Kind::NotReady);
+    assert_eq!((&problem["checks"]["queue"]["ok"], &problem["checks"]["gpu"]["ok"]), (&false.into(), &true.into()));
     app.send(app.request("POST", "/v1/queue/resume")).await.expect(200);
+    app.get("/readyz").await.expect(200);
     app.post("/v1/jobs", GLB, glb("y")).await.expect(202);
 }
 
@@ -68,4 +72,16 @@ async fn a_client_over_its_quota_is_told_when_to_come_back() {
     assert!(problem["detail"].as_str().unwrap().contains('2'), "{problem}");
     app.claim().await;
     app.post("/v1/jobs", GLB, glb("now there is room")).await.expect(202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_goes_on_while_the_queue_is_paused() {
+    let app = TestApp::start().await;
+    app.set_gpu_ready(true);
+    let (runs, waits) = (app.submit().await, app.submit().await);
+    assert_eq!(app.claim().await.job, runs);
+    app.send(app.request("POST", "/v1/queue/pause")).await.expect(200);
+    let estimate = async |id| app.get(&format!("/v1/jobs/{id}")).await.expect(200).json()["estimate"].clone();
+    assert!(estimate(runs).await["end"]["p50"].is_string(), "the end of what runs can be told");
+    assert!(estimate(waits).await.is_null());
 }

@@ -55,7 +55,10 @@ pub async fn a_queued_job_can_be_changed(bench: Bench) {
         priority: Some(Priority::Interactive),
         start_before_ms: Some(None),
         finish_before_ms: Some(Some(deadline)),
-        labels: Some(BTreeMap::from([("new".to_owned(), "2".to_owned())])),
+        labels: Some(LabelsPatch::Merge(BTreeMap::from([
+            ("new".to_owned(), Some("2".to_owned())),
+            ("old".to_owned(), None),
+        ]))),
     };
     let patched = bench.store().patch(job.id, patch).await.unwrap().unwrap().unwrap();
     assert_eq!(patched, bench.job(job.id).await);

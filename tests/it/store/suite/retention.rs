@@ -166,7 +166,7 @@ pub async fn what_is_still_to_be_told_or_known_is_not_forgotten(bench: Bench) {
     assert!(bench.store().purge(&all).await.unwrap().jobs.is_empty());
     let again = NewJob { id: JobId::now_v7(), ..keyed };
     assert!(matches!(bench.store().submit(again).await.unwrap(), Submitted::Existing(job) if job.id == known.id));
-    let delivery = bench.store().deliveries_due(1).await.unwrap().remove(0);
+    let delivery = bench.store().deliveries_due(1, &[]).await.unwrap().remove(0);
     bench.store().delivery_done(delivery.id).await.unwrap();
     assert_eq!(bench.store().purge(&all).await.unwrap().jobs, [told.id]);
     bench.clock.advance_ms(IDEMPOTENCY_KEEP_MS);
