@@ -259,7 +259,7 @@ async fn a_follower_ends_when_the_one_that_it_follows_does() {
     let claim = app.claim().await;
     let _running = app.hub.begin(claim.job, claim.fence, Default::default());
     let progress = kiln::job::Progress { fraction: 0.9, gpu_seconds: 90.0, ..Default::default() };
-    app.hub.set_progress(claim.job, progress);
+    app.hub.set_progress(claim.job, claim.fence, progress);
     let path = "/v1/jobs?seed=1&label.order=2";
     let follower = app.post(path, GLB, glb("the same")).await.expect(202).json();
     assert!(follower["follows"].is_string(), "{follower}");
