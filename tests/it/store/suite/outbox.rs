@@ -34,7 +34,7 @@ pub async fn an_event_that_is_asked_for_is_in_the_outbox_until_it_is_told(mut be
         "a page is bounded by host, oldest first"
     );
     assert_eq!(ended.host, "example.com:443");
-    assert!(bench.store().deliveries_due(10, &[ended.host.clone()]).await.unwrap().is_empty());
+    assert!(bench.store().deliveries_due(10, std::slice::from_ref(&ended.host)).await.unwrap().is_empty());
     assert!(bench.store().delivery_done(due[0].id).await.unwrap());
     assert!(!bench.store().delivery_done(due[0].id).await.unwrap(), "once is enough");
     assert_eq!(bench.store().deliveries_due(10, &[]).await.unwrap().len(), 1);
