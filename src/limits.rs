@@ -359,6 +359,10 @@ pub const SHADER_LIST_ENTRIES_MAX: usize = 16_384;
 pub const SHADER_STACK_BYTES: usize = 256 << 20;
 /// Problems reported at once for one shader.
 pub const SHADER_PROBLEMS_MAX: usize = 32;
+/// Bytes of one message about a shader; the rest is cut off.
+pub const SHADER_MESSAGE_BYTES_MAX: usize = 2 << 10;
+/// Warnings of one shader; the others are counted.
+pub const SHADER_WARNINGS_MAX: usize = 16;
 /// Bytes of a source line that a problem quotes.
 pub const SHADER_QUOTED_LINE_BYTES_MAX: usize = 512;
 /// Entry points that one shader may dispatch.
@@ -375,6 +379,10 @@ pub const SHADER_WORKGROUP_INVOCATIONS_MAX: u32 = 1_024;
 pub const SHADER_WORKGROUP_BYTES_MAX: u64 = 32 << 10;
 /// Bytes of private and function memory of one invocation.
 pub const SHADER_PRIVATE_BYTES_MAX: u64 = 128 << 10;
+/// Bytes of one value of a shader that is read or computed as a whole (a whole array, say): drivers copy it element by element.
+pub const SHADER_VALUE_BYTES_MAX: u64 = 16 << 10;
+/// Bytes of one value of a shader that is written in its text: a table of constants.
+pub const SHADER_CONSTANT_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of one storage buffer.
 pub const SHADER_STORAGE_BUFFER_BYTES_MAX: u64 = 128 << 20;
 /// Storage buffers of one shader, without the one that reports spent fuel.
@@ -406,6 +414,10 @@ pub const SHADER_FUEL_ITERATIONS_MAX: u32 = 1 << 27;
 pub const SHADER_DRIVER_ITERATIONS_LLVMPIPE: u32 = 65_500;
 /// Bytes of memory that compiling one shader may take.
 pub const SHADER_COMPILE_BYTES_MAX: usize = 1 << 30;
+/// Milliseconds that compiling one shader may take, before the driver's own compiler.
+pub const SHADER_COMPILE_MS_MAX: u64 = 20_000;
+/// Compilers left behind at their bounds in one GPU process, before what else is in it is put aside and a fresh one takes its place.
+pub const COMPILERS_STUCK_MAX: u32 = 2;
 /// Milliseconds between two looks at whether a compiler was stopped at its bound of memory.
 pub const SHADER_COMPILE_LOOK_MS: u64 = 20;
 /// Compiled programs that the GPU process keeps, over all clients.
@@ -418,14 +430,21 @@ pub const SHADER_PACK_BAND_BYTES_MAX: u64 = 48 << 20;
 pub const SHADER_READBACKS_MAX: usize = 4;
 /// Frames of one job that wait for their encoder.
 pub const SHADER_FRAMES_QUEUED_MAX: usize = 8;
-/// Bytes of the frames of one job that are on their way back or wait for their encoder; at least two frames are allowed.
+/// Bytes of the frames of one job that are on their way back or wait for their encoder, and of those that are compressed at once; one frame
+/// of each is always allowed.
 pub const SHADER_FRAMES_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of the frames of all jobs that are compressed at once, besides one frame a job.
+pub const SHADER_ENCODING_BYTES_MAX: u64 = 512 << 20;
+/// Bytes of all files of one shader job, and of one animation.
+pub const OUTPUT_BYTES_MAX: u64 = 16 << 30;
 /// Frames of one job that are compressed at once.
 pub const SHADER_ENCODES_MAX: usize = 8;
 /// Threads of one video encoder.
 pub const VIDEO_THREADS_MAX: usize = 8;
-/// Milliseconds that the device thread waits for an encoder that is behind before it looks at other work.
-pub const SHADER_ENCODER_WAIT_MS: u64 = 10;
+/// Milliseconds after which the device thread asks again where all works wait for somebody else, such as an encoder that is behind.
+pub const DEVICE_BLOCKED_MS: u64 = 5;
+/// Dispatches that are submitted before the device thread waits for the first of them.
+pub const SHADER_BATCH_STEPS_MAX: usize = 16;
 /// Invocations of the dispatches that are submitted together before it is known how long they take.
 pub const SHADER_FIRST_BATCH_INVOCATIONS_MAX: u64 = 1 << 20;
 /// Frames that one shader job may simulate.
@@ -438,6 +457,8 @@ pub const SHADER_FPS_MAX: f32 = 10_000.0;
 pub const SHADER_GPU_SECONDS_DEFAULT: f32 = 600.0;
 /// Seconds that a shader job may take on the device, at most.
 pub const SHADER_GPU_SECONDS_MAX: f32 = 86_400.0;
+/// Texels of a channel's picture beyond which such pictures are read one after the other.
+pub const CHANNEL_TEXELS_SIDE_BY_SIDE_MAX: u64 = 4 << 20;
 /// Params of one shader job.
 pub const SHADER_PARAMS_MAX: usize = 256;
 /// Events of the mouse, and of the keyboard, that one shader job may script.

@@ -20,6 +20,7 @@ use crate::limits::PIPE_FRAMES_QUEUED_MAX;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -221,7 +222,7 @@ fn shader_job(args: &mut Args, dialect: Option<&'static str>) -> Result<(JobSpec
         && args.options.get("dialect").is_none()
     {
         // A sidecar is compute.toys' own.
-        let sidecar = dialect == "kiln" && args.shader.given() == Some("--sidecar");
+        let sidecar = dialect == "kiln" && args.shader.has_sidecar();
         args.options.set("dialect", if sidecar { "compute_toys" } else { dialect }.into());
     }
     let mut assets = Vec::new();
@@ -275,6 +276,8 @@ fn run_tasks(args: &Args, runs: Vec<RunTask>) -> Result<(Vec<Output>, String), S
         .map_err(|error| Stop::Error(anyhow::anyhow!("{error}\nkiln doctor says more about this machine's GPU")))?;
     let (sender, replies) = bounded(PIPE_FRAMES_QUEUED_MAX);
     let pipeline = Pipeline::start(device, sender);
+    // Where a driver hangs it would hang in the shutdown too, which only a good end waits for: the end of this process ends both.
+    let device_thread = ManuallyDrop::new(device_thread);
     let count = runs.len();
     let (mut outputs, mut report) = (Vec::new(), String::new());
     for (index, run) in runs.into_iter().enumerate() {
@@ -288,14 +291,12 @@ fn run_tasks(args: &Args, runs: Vec<RunTask>) -> Result<(Vec<Output>, String), S
             TaskEnd::Cancelled | TaskEnd::PutAside => return Err(Stop::Cancelled),
             TaskEnd::Failed(failure) => {
                 display.end();
-                // A driver that hangs would hang in the shutdown too; the end of this process ends both.
-                std::mem::forget(device_thread);
                 return Err(Stop::Failed(failure));
             }
         }
     }
     display.end();
-    device_thread.shutdown();
+    ManuallyDrop::into_inner(device_thread).shutdown();
     Ok((outputs, report))
 }
 

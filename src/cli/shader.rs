@@ -33,6 +33,11 @@ impl ShaderArgs {
         flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
+    /// True where compute.toys' own JSON came along.
+    pub(super) fn has_sidecar(&self) -> bool {
+        self.sidecar.is_some()
+    }
+
     /// The params as options.
     pub(super) fn options(&self) -> Result<Vec<(String, String)>, Stop> {
         let split = |text: &String| match text.split_once('=') {

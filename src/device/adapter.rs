@@ -158,6 +158,7 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
             float32_filterable: features.contains(wgpu::Features::FLOAT32_FILTERABLE),
         },
         memory_bytes: memory_bytes(adapter),
+        budget_bytes: 0,
     }
 }
 

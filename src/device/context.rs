@@ -5,7 +5,7 @@ use super::resident::Residents;
 use super::{BufferGroup, DeviceError, GpuBuffer, GpuTexture, Kernel, KernelSource, Kernels, MemoryLedger, fault};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
-use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,8 +30,6 @@ pub struct GpuContext<'a> {
     pub(super) residents: &'a Residents,
     /// See [`GpuContext::local`].
     pub(super) locals: &'a Locals,
-    /// Time of this call in which the device had nothing to do; see [`GpuContext::idle`].
-    pub(super) idle: &'a Cell<Duration>,
     /// The device thread's sign of life.
     pub(super) pulse: &'a Pulse,
 }
@@ -40,16 +38,6 @@ impl GpuContext<'_> {
     /// Shows life. Call it in long host-side work (packing a large scene, say), or the supervisor takes it for a hang.
     pub fn alive(&self) {
         self.pulse.beat();
-    }
-
-    /// Waits for somebody else (an encoder that is behind) in `wait`, and does not count that as time on the device. Answers what `wait` gave,
-    /// and how long it took.
-    pub fn idle<T>(&self, wait: impl FnOnce() -> T) -> (T, Duration) {
-        let start = Instant::now();
-        let result = wait();
-        let elapsed = start.elapsed();
-        self.idle.set(self.idle.get() + elapsed);
-        (result, elapsed)
     }
 
     /// Buffers whose content is named by `key`: the ones that are on the device already, or else those that `make` makes, which then stay
@@ -149,25 +137,29 @@ impl GpuContext<'_> {
         }
     }
 
-    /// Runs `body` and answers what wgpu refused in it as a sentence, instead of as a fault of the work: for what a stranger wrote.
+    /// Runs `body` and answers what was refused in it as a sentence, instead of as a fault of the work: for what a stranger wrote. Refused is
+    /// also what wgpu's compiler stops at with a panic, and what the driver's ends with a fault of its own.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`] and internal faults of the driver, which are nobody's text.
+    /// [`DeviceError::OutOfMemory`], which is nobody's text.
     pub fn refusable<T>(&self, body: impl FnOnce() -> T) -> Result<Result<T, String>, DeviceError> {
         let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| self.device.push_error_scope(filter));
-        let value = body();
+        // What it was making is dropped with the unwinding; wgpu's locks are free then, and not poisoned.
+        let value = catch_unwind(AssertUnwindSafe(body));
         let [full, internal, refused] = scopes;
         let refused = pollster::block_on(refused.pop());
         let internal = pollster::block_on(internal.pop());
         let full = pollster::block_on(full.pop());
-        match (full.or(internal), refused) {
-            (Some(fault), _) => Err(fault::from_wgpu(fault)),
-            (None, Some(refused)) => Ok(Err(match fault::from_wgpu(refused) {
-                DeviceError::Validation(text) => text,
-                other => other.to_string(),
-            })),
-            (None, None) => Ok(Ok(value)),
+        let sentence = |error: wgpu::Error| match fault::from_wgpu(error) {
+            DeviceError::Validation(text) => text,
+            other => other.to_string(),
+        };
+        match (full, internal.or(refused), value) {
+            (Some(full), ..) => Err(fault::from_wgpu(full)),
+            (None, Some(refused), _) => Ok(Err(sentence(refused))),
+            (None, None, Err(panic)) => Ok(Err(fault::panic_text(panic.as_ref()))),
+            (None, None, Ok(value)) => Ok(Ok(value)),
         }
     }
 

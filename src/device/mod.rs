@@ -29,6 +29,9 @@ use crate::job::Priority;
 pub enum SliceOutcome {
     /// Call again.
     More,
+    /// It did nothing, since it waits for somebody else (an encoder that is behind): other work may go first, whatever its class. It is called
+    /// again after theirs, or in a little while.
+    Blocked,
     /// Finished: the work is dropped on the device thread, after its last callback.
     Done,
 }
@@ -39,9 +42,10 @@ pub trait SliceWork: Send {
     fn label(&self) -> &str;
     /// Class; the lowest runs first at every slice boundary, FIFO within a class.
     fn priority(&self) -> Priority;
-    /// Runs one bounded slice and returns when the GPU has finished it (two submissions in flight at most).
+    /// Runs one bounded slice and returns when the GPU has finished it (two batches in flight at most). Never waits for anything else.
     fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError>;
-    /// Called at a slice boundary when somebody wants to see the work so far (see [`DeviceHandle::preview`]).
+    /// Called at a slice boundary when somebody wants to see the work so far (see [`DeviceHandle::preview`]). A courtesy: where it fails, and
+    /// the device goes on, so does the work.
     fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError>;
     /// True when it should be dropped without finishing.
     fn cancelled(&self) -> bool;

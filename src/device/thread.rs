@@ -5,15 +5,14 @@
 
 use super::adapter::{self, AdapterSelector, OpenDevice};
 use super::context::Pulse;
-use super::fault::{self, Faults};
+use super::fault::{self, Faults, panic_text};
 use super::locals::Locals;
 use super::memory;
 use super::resident::Residents;
 use super::{Abandoned, DeviceError, GpuContext, Kernels, MemoryLedger, SliceOutcome, SliceWork};
 use crate::gpu_process::protocol::AdapterReport;
 use crate::limits;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::cell::Cell;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,8 +33,6 @@ struct Shared {
     report: AdapterReport,
     pulse: Pulse,
     memory: MemoryLedger,
-    /// Bytes that works may have on the device together.
-    budget_bytes: u64,
     gpu_nanoseconds: AtomicU64,
     next_id: AtomicU64,
 }
@@ -90,11 +87,11 @@ impl DeviceThread {
                         return;
                     }
                 };
+                let budget_bytes = budget_bytes.unwrap_or_else(|| memory::budget_bytes(&device.report));
                 let shared = Arc::new(Shared {
-                    report: device.report.clone(),
+                    report: AdapterReport { budget_bytes, ..device.report.clone() },
                     pulse: Pulse::new(),
                     memory: MemoryLedger::default(),
-                    budget_bytes: budget_bytes.unwrap_or_else(|| memory::budget_bytes(&device.report)),
                     gpu_nanoseconds: AtomicU64::new(0),
                     next_id: AtomicU64::new(0),
                 });
@@ -192,7 +189,7 @@ impl DeviceHandle {
 
     /// Bytes that works may have on the device together.
     pub fn budget_bytes(&self) -> u64 {
-        self.shared.budget_bytes
+        self.shared.report.budget_bytes
     }
 
     /// Bytes on the device by label.
@@ -205,6 +202,8 @@ struct Entry {
     id: WorkId,
     work: Box<dyn SliceWork>,
     preview_wanted: bool,
+    /// Its last slice did nothing, and no other work has had one since.
+    blocked: bool,
     /// It ran out of memory once, and everything else has made room for it since.
     alone: bool,
 }
@@ -217,8 +216,6 @@ struct Machine {
     kernels: Kernels,
     residents: Residents,
     locals: Locals,
-    /// Of the slice that runs.
-    idle: Cell<Duration>,
     shared: Arc<Shared>,
     slice_budget: Duration,
 }
@@ -235,7 +232,6 @@ impl Machine {
             kernels: &self.kernels,
             residents: &self.residents,
             locals: &self.locals,
-            idle: &self.idle,
             pulse: &self.shared.pulse,
         }
     }
@@ -281,7 +277,6 @@ impl Runner {
                 kernels: Kernels::default(),
                 residents: Residents::default(),
                 locals: Locals::default(),
-                idle: Cell::default(),
                 shared,
                 slice_budget: Duration::from_millis(slice_ms),
             },
@@ -312,7 +307,14 @@ impl Runner {
                 break;
             }
             self.drop_unwanted();
-            self.run_most_urgent();
+            if !self.run_most_urgent() && !self.works.is_empty() {
+                match inbox.recv_timeout(Duration::from_millis(limits::DEVICE_BLOCKED_MS)) {
+                    Ok(Command::Shutdown) | Err(RecvTimeoutError::Disconnected) => break,
+                    Ok(command) => self.take(command),
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                self.works.iter_mut().for_each(|entry| entry.blocked = false);
+            }
         }
         for mut entry in std::mem::take(&mut self.works) {
             abandon(entry.work.as_mut(), Abandoned::Cancelled);
@@ -322,7 +324,9 @@ impl Runner {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Submit(id, work) => self.works.push(Entry { id, work, preview_wanted: false, alone: false }),
+            Command::Submit(id, work) => {
+                self.works.push(Entry { id, work, preview_wanted: false, blocked: false, alone: false })
+            }
             Command::Preview(id) => {
                 if let Some(entry) = self.works.iter_mut().find(|entry| entry.id == id) {
                     entry.preview_wanted = true;
@@ -350,24 +354,33 @@ impl Runner {
         }
     }
 
-    fn run_most_urgent(&mut self) {
-        let urgent = (0..self.works.len()).min_by_key(|&i| (self.works[i].work.priority(), self.works[i].id));
-        let Some(urgent) = urgent else { return };
+    /// Runs a slice of the most urgent work that is not blocked. False where there is none.
+    fn run_most_urgent(&mut self) -> bool {
+        let able = (0..self.works.len()).filter(|&i| !self.works[i].blocked);
+        let Some(urgent) = able.min_by_key(|&i| (self.works[i].work.priority(), self.works[i].id)) else {
+            return false;
+        };
         let mut entry = self.works.swap_remove(urgent);
-        self.tell_preempted(&entry);
         let start = Instant::now();
         self.make_room(&entry);
-        let outcome = self.machine.guarded(|gpu| slice_and_preview(&mut entry, gpu));
-        let busy = start.elapsed().saturating_sub(self.machine.idle.take());
-        let elapsed = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
-        self.machine.shared.gpu_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
-
+        let outcome = self.preview_if_wanted(&mut entry);
+        let outcome = outcome.and_then(|()| self.machine.guarded(|gpu| entry.work.slice(gpu)));
         let outcome = match self.faults.take() {
             Some(fault) => Err(fault),
             None => outcome,
         };
+        if matches!(outcome, Ok(SliceOutcome::Blocked)) {
+            entry.blocked = true;
+            self.works.push(entry);
+            return true;
+        }
+        let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.machine.shared.gpu_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
+        // Whoever was blocked may be able to go on by now.
+        self.works.iter_mut().for_each(|entry| entry.blocked = false);
+        self.tell_preempted(&entry);
         match outcome {
-            Ok(SliceOutcome::More) => self.works.push(entry),
+            Ok(SliceOutcome::More | SliceOutcome::Blocked) => self.works.push(entry),
             Ok(SliceOutcome::Done) => {}
             // The ledger does not know everything: the driver and other programs use memory too. Where something else can leave and the
             // work has not begun, it gets a second chance.
@@ -378,6 +391,23 @@ impl Runner {
             }
             Err(error) => self.fail(&mut entry, error),
         }
+        true
+    }
+
+    /// Shows the work so far, where somebody asked for it. Only a device that is gone is a reason not to go on.
+    fn preview_if_wanted(&self, entry: &mut Entry) -> Result<(), DeviceError> {
+        if !std::mem::take(&mut entry.preview_wanted) {
+            return Ok(());
+        }
+        let shown = self.machine.guarded(|gpu| entry.work.preview(gpu));
+        match self.faults.take().map_or(shown, Err) {
+            Err(error @ (DeviceError::Lost(_) | DeviceError::Timeout(_))) => Err(error),
+            Err(error) => {
+                tracing::warn!(work = entry.work.label(), %error, "a preview could not be made");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn fail(&self, entry: &mut Entry, error: DeviceError) {
@@ -385,7 +415,7 @@ impl Runner {
         abandon(entry.work.as_mut(), Abandoned::Failed(error));
     }
 
-    /// Tells the work that had the device when work of a better class takes it.
+    /// Tells the work that had the device when work of a better class has taken it.
     fn tell_preempted(&mut self, next: &Entry) {
         let last = self.last.replace(next.id);
         let Some(entry) = self.works.iter_mut().find(|entry| Some(entry.id) == last) else { return };
@@ -402,7 +432,7 @@ impl Runner {
         if wanted == 0 {
             return;
         }
-        let budget = if next.alone { 0 } else { self.machine.shared.budget_bytes };
+        let budget = if next.alone { 0 } else { self.machine.shared.report.budget_bytes };
         let mut asked = Vec::new();
         while self.machine.shared.memory.total_bytes().saturating_add(wanted) > budget {
             if self.machine.residents.drop_oldest() {
@@ -432,22 +462,9 @@ impl Runner {
     }
 }
 
-fn slice_and_preview(entry: &mut Entry, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
-    if std::mem::take(&mut entry.preview_wanted) {
-        entry.work.preview(gpu)?;
-    }
-    entry.work.slice(gpu)
-}
-
 /// Tells the work; a panic in its callback must not take the thread with it.
 fn abandon(work: &mut dyn SliceWork, why: Abandoned) {
     if catch_unwind(AssertUnwindSafe(|| work.abandon(why))).is_err() {
         tracing::error!("a callback panicked while its work was abandoned");
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("it panicked: {}", text.unwrap_or_else(|| "no message".to_owned()))
 }

@@ -12,7 +12,8 @@ use super::pipeline::Pipeline;
 use super::protocol::{Command, Reply, TaskEnd};
 use crate::device::{AdapterSelector, DeviceHandle, DeviceThread, system_memory_bytes};
 use crate::limits::{
-    GPU_PROCESS_MEMORY_PERCENT, GPU_PROCESS_RECYCLE_PERCENT, HEARTBEAT_MS, LOAD_MS_MAX, PIPE_FRAMES_QUEUED_MAX,
+    GPU_PROCESS_MEMORY_PERCENT, GPU_PROCESS_RECYCLE_PERCENT, HEARTBEAT_MS, LOAD_MS_MAX, LOG_MESSAGE_BYTES_MAX,
+    PIPE_FRAMES_QUEUED_MAX,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{Read, Write};
@@ -75,10 +76,10 @@ fn send_heartbeats(pipeline: &Pipeline, device: &DeviceHandle, replies: &Sender<
             fatal(replies, message);
         }
         let process_bytes = process_bytes();
-        if !recycle_said && bytes_max.is_some_and(|most| process_bytes > most) {
-            recycle_said = true;
-            let why = format!("it takes {} MiB of memory", process_bytes >> 20);
-            let _ = replies.try_send(Reply::Recycle { why });
+        let too_large = bytes_max.is_some_and(|most| process_bytes > most);
+        let too_large = too_large.then(|| format!("it takes {} MiB of memory", process_bytes >> 20));
+        if !recycle_said && let Some(why) = too_large.or_else(|| pipeline.wants_to_leave()) {
+            recycle_said = replies.try_send(Reply::Recycle { why }).is_ok();
         }
         let heartbeat = Reply::Heartbeat {
             device_silent_ms: device.silent_ms(),
@@ -122,14 +123,13 @@ fn read_commands(mut stdin: impl Read, commands: &Sender<Command>, replies: &Sen
 fn write_replies(mut pipe: impl Write, replies: &Receiver<Reply>) {
     for reply in replies {
         let last = matches!(reply, Reply::Fatal { .. } | Reply::Leaving);
-        let written = match (frame::write(&mut pipe, &reply), &reply) {
-            // Nothing of it is on the pipe yet. Only texts of the user's own file can make an end that long.
-            (Err(FrameError::TooLong { bytes, .. }), Reply::Ended { task, .. }) => {
-                let message = format!("the names in the scene make a report of {bytes} bytes; shorten them");
-                let failure = super::task::failure(crate::job::FailureReason::LimitExceeded, message, "load");
-                frame::write(&mut pipe, &Reply::Ended { task: *task, result: TaskEnd::Failed(failure) })
-            }
-            (written, _) => written,
+        let written = match frame::write(&mut pipe, &reply) {
+            // Nothing of it is on the pipe yet, and the pipe is as good as before.
+            Err(FrameError::TooLong { bytes, .. }) => match shortened(reply, bytes) {
+                Some(reply) => frame::write(&mut pipe, &reply),
+                None => Ok(()),
+            },
+            written => written,
         };
         if let Err(error) = written {
             tracing::error!(%error, "the GPU process cannot answer its parent");
@@ -137,6 +137,30 @@ fn write_replies(mut pipe: impl Write, replies: &Receiver<Reply>) {
         }
         if last {
             end_now();
+        }
+    }
+}
+
+/// What is said instead of something that is too long for the pipe; `None`: nothing, since it is a courtesy. Only texts of the user's own
+/// file can be that long, and they must hurt nobody else.
+fn shortened(reply: Reply, bytes: usize) -> Option<Reply> {
+    match reply {
+        Reply::Ended { task, .. } => {
+            let message = format!("the names in the job's files make a report of {bytes} bytes; shorten them");
+            let failure = super::task::failure(crate::job::FailureReason::LimitExceeded, message, "load");
+            Some(Reply::Ended { task, result: TaskEnd::Failed(failure) })
+        }
+        Reply::Log { task, mut message } => {
+            message.truncate(message.floor_char_boundary(LOG_MESSAGE_BYTES_MAX));
+            Some(Reply::Log { task, message })
+        }
+        Reply::Fatal { mut message } => {
+            message.truncate(message.floor_char_boundary(LOG_MESSAGE_BYTES_MAX));
+            Some(Reply::Fatal { message })
+        }
+        other => {
+            tracing::error!(bytes, reply = ?std::mem::discriminant(&other), "a message for the parent is too long and is dropped");
+            None
         }
     }
 }
@@ -209,4 +233,35 @@ fn bound_memory() {
 fn step_back() {
     #[cfg(unix)]
     let _ = rustix::process::nice(10);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu_process::protocol::TaskKey;
+    use crate::job::{JobId, Output};
+    use crate::limits::PIPE_FRAME_BYTES_MAX;
+
+    #[test]
+    fn a_message_that_is_too_long_for_the_pipe_ends_nobody_elses_task() {
+        let task = TaskKey { job: JobId::now_v7(), fence: 1 };
+        let long = || "\u{e9}\\".repeat(PIPE_FRAME_BYTES_MAX);
+        let output = Output { name: long(), media_type: String::new(), bytes: 0, sha256: String::new() };
+        let (sender, replies) = bounded(8);
+        sender.send(Reply::Log { task, message: long() }).unwrap();
+        sender.send(Reply::Output { task, index: 0, output: output.clone() }).unwrap();
+        let end = TaskEnd::Succeeded { outputs: vec![output], report_json: String::new() };
+        sender.send(Reply::Ended { task, result: end }).unwrap();
+        sender.send(Reply::DeviceFree { task }).unwrap();
+        drop(sender);
+        let mut pipe = Vec::new();
+        write_replies(&mut pipe, &replies);
+        let mut pipe = pipe.as_slice();
+        let mut next = || frame::read::<Reply>(&mut pipe);
+        let Ok(Reply::Log { message, .. }) = next() else { panic!("the log line is cut") };
+        assert!((LOG_MESSAGE_BYTES_MAX - 3..=LOG_MESSAGE_BYTES_MAX).contains(&message.len()));
+        assert!(matches!(next(), Ok(Reply::Ended { result: TaskEnd::Failed(_), .. })));
+        assert!(matches!(next(), Ok(Reply::DeviceFree { .. })));
+        assert!(matches!(next(), Err(FrameError::Closed)));
+    }
 }

@@ -48,6 +48,10 @@ struct Shared {
     saves: Sender<Save>,
     shader_encodes: Sender<shader::ShaderEncode>,
     scenes: ResidentScenes,
+    /// Frames of shaders that are being encoded.
+    encoding: shader::Encoding,
+    /// The device is lost, and whoever lost it was told so.
+    device_lost: AtomicBool,
     /// The assets that the front end was told of.
     told: Mutex<Vec<String>>,
 }
@@ -59,6 +63,8 @@ struct State {
     waiting: VecDeque<TaskKey>,
     /// In a loader thread since then; also those that have ended meanwhile, since a thread cannot be stopped.
     loading: HashMap<TaskKey, Instant>,
+    /// Compilers that were left behind at their bounds; what they hold is given back by the end of the process only.
+    compilers_stuck: u32,
 }
 
 struct Entry {
@@ -164,6 +170,8 @@ impl Pipeline {
             saves,
             shader_encodes,
             scenes: ResidentScenes::new(scene_bytes_max),
+            encoding: shader::Encoding::default(),
+            device_lost: AtomicBool::new(false),
             told: Mutex::default(),
         });
         for index in 0..LOADER_THREADS {
@@ -282,6 +290,15 @@ impl Pipeline {
         }
         (!overdue.is_empty()).then_some(message)
     }
+
+    /// Why a fresh process should take the place of this one, if it should: a compiler that was left behind holds its memory. The first one
+    /// costs nobody else anything, since it waits until no task is here; with one more, the others are put aside.
+    pub fn wants_to_leave(&self) -> Option<String> {
+        let state = self.shared.lock();
+        let stuck = state.compilers_stuck;
+        let leaves = stuck >= COMPILERS_STUCK_MAX || (stuck > 0 && state.tasks.is_empty());
+        leaves.then(|| format!("{stuck} shader compilers were left behind at their bounds"))
+    }
 }
 
 impl Shared {
@@ -324,10 +341,8 @@ impl Shared {
                 Ok(Loaded::Shader(input)) => self.submit_shader(key, &run, *input),
                 Err(LoadError::Failed(failure)) => self.end(key, TaskEnd::Failed(failure)),
                 Err(LoadError::Stuck(failure)) => {
-                    let message = failure.message.clone();
+                    self.lock().compilers_stuck += 1;
                     self.end(key, TaskEnd::Failed(failure));
-                    // The memory that the compiler holds is given back by the end of the process only.
-                    let _ = self.replies.send(Reply::Fatal { message });
                 }
             }
         }
@@ -479,6 +494,7 @@ impl Shared {
             return;
         }
         let fatal = matches!(error, DeviceError::Lost(_) | DeviceError::Timeout(_)).then(|| error.to_string());
+        self.device_lost.fetch_or(fatal.is_some(), Ordering::Relaxed);
         self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(task::device_failure(&error)) });
         if let Some(message) = fatal {
             self.forward(Reply::Fatal { message });

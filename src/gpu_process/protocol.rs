@@ -90,7 +90,7 @@ pub enum Reply {
         /// Seconds that the canary took, the compilation of its kernels included.
         canary_seconds: f64,
     },
-    /// The process has grown too large and wants to be replaced by a fresh one. Once.
+    /// The process has grown too large, or holds what only its end gives back, and wants to be replaced by a fresh one. Once.
     Recycle {
         /// A sentence for the operator.
         why: String,
@@ -227,6 +227,8 @@ pub struct AdapterReport {
     pub buffer_bytes_max: u64,
     /// Bytes of its own memory, where the driver says; for a software adapter none.
     pub memory_bytes: Option<u64>,
+    /// Bytes that all work may have on it together; 0 while it is not open.
+    pub budget_bytes: u64,
     /// What shader jobs may count on.
     pub compute: ComputeReport,
 }

@@ -120,7 +120,7 @@ pub async fn supervise(config: SupervisorConfig, events: mpsc::Sender<GpuEvent>,
             }
             continue;
         }
-        deaths_in_a_row = if lived >= Duration::from_millis(RESTART_HEALTHY_MS) { 1 } else { deaths_in_a_row + 1 };
+        deaths_in_a_row = next_in_a_row(deaths_in_a_row, &cause, lived);
         let restart_ms = backoff_ms(deaths_in_a_row);
         tracing::warn!(%cause, restart_ms, lived_ms = lived.as_millis() as u64, "the GPU process died");
         if events.send(GpuEvent::Down { cause, restart_ms }).await.is_err() {
@@ -130,6 +130,19 @@ pub async fn supervise(config: SupervisorConfig, events: mpsc::Sender<GpuEvent>,
             () = tokio::time::sleep(Duration::from_millis(restart_ms)) => {}
             () = shutdown.cancelled() => return,
         }
+    }
+}
+
+/// How many deaths in a row the latest one makes. One whose task was named is no sign against the GPU: whoever sends such tasks must not
+/// make everybody wait longer for the next process. Before it was ready, a child has no tasks.
+fn next_in_a_row(before: u32, cause: &DeathCause, lived: Duration) -> u32 {
+    let named = matches!(cause, DeathCause::GaveUp(_)) && lived > Duration::ZERO;
+    if lived >= Duration::from_millis(RESTART_HEALTHY_MS) {
+        1
+    } else if named {
+        before.max(1)
+    } else {
+        before + 1
     }
 }
 
@@ -370,6 +383,16 @@ mod tests {
         }
         let different: std::collections::HashSet<_> = (0..20).map(|_| backoff_ms(9)).collect();
         assert!(different.len() > 1, "no jitter");
+    }
+
+    #[test]
+    fn a_death_with_a_named_culprit_makes_nobody_wait_longer() {
+        let (gave_up, short) = (DeathCause::GaveUp("a shader hung".into()), Duration::from_secs(1));
+        assert_eq!(next_in_a_row(0, &gave_up, short), 1);
+        assert_eq!(next_in_a_row(5, &gave_up, short), 5);
+        assert_eq!(next_in_a_row(5, &gave_up, Duration::ZERO), 6, "it was never ready");
+        assert_eq!(next_in_a_row(5, &DeathCause::Silent(1), short), 6);
+        assert_eq!(next_in_a_row(5, &DeathCause::Silent(1), Duration::from_secs(3600)), 1);
     }
 
     #[test]

@@ -169,11 +169,15 @@ fn write_png(film: &Film, bit_depth: u8, display: &Display, to: impl Write) -> R
 /// Baseline JPEG without chroma subsampling from quality 90 up (the crate's rule), from sRGB-encoded RGB.
 pub(super) fn write_jpeg(rgb: &[u8], width: u32, height: u32, quality: u8, to: impl Write) -> Result<(), EncodeError> {
     let error = |message| EncodeError::Encoder { media_type: media_type(Format::Jpeg), message };
+    let io = |source| EncodeError::Io { path: file_name(Format::Jpeg).into(), source };
     let side =
         |pixels: u32| u16::try_from(pixels).map_err(|_| error(format!("{pixels} pixels wide or high; at most 65535")));
     jpeg_encoder::Encoder::new(to, quality.clamp(1, 100))
         .encode(rgb, side(width)?, side(height)?, jpeg_encoder::ColorType::Rgb)
-        .map_err(|cause| error(cause.to_string()))
+        .map_err(|cause| match cause {
+            jpeg_encoder::EncodingError::IoError(source) => io(source),
+            cause => error(cause.to_string()),
+        })
 }
 
 /// Lossless WebP from sRGB-encoded RGB, or RGBA if `alpha`.
@@ -185,9 +189,10 @@ pub(super) fn write_webp(
     to: impl Write,
 ) -> Result<(), EncodeError> {
     let color = if alpha { image_webp::ColorType::Rgba8 } else { image_webp::ColorType::Rgb8 };
-    image_webp::WebPEncoder::new(to)
-        .encode(pixels, width, height, color)
-        .map_err(|cause| EncodeError::Encoder { media_type: media_type(Format::Webp), message: cause.to_string() })
+    image_webp::WebPEncoder::new(to).encode(pixels, width, height, color).map_err(|cause| match cause {
+        image_webp::EncodingError::IoError(source) => EncodeError::Io { path: file_name(Format::Webp).into(), source },
+        cause => EncodeError::Encoder { media_type: media_type(Format::Webp), message: cause.to_string() },
+    })
 }
 
 /// How film becomes display values.

@@ -64,6 +64,12 @@ pub enum EncodeError {
         /// What the encoder said.
         message: String,
     },
+    /// The files together have more bytes than one job may write.
+    #[error("the files have more than {} GiB, which is the most that one job may write; ask for fewer frames, a smaller picture or another format", bytes_max >> 30)]
+    TooLarge {
+        /// The bound.
+        bytes_max: u64,
+    },
     /// The bytes to convert are not what they should be.
     #[error("the stored picture could not be read as {media_type}: {message}")]
     Decode {
@@ -85,9 +91,14 @@ pub enum EncodeError {
 }
 
 impl EncodeError {
-    /// The class of failure that this is for a job: never the client's fault.
+    /// The class of failure that this is for a job. What a format has no room for has none in the next attempt either.
     pub fn reason(&self) -> FailureReason {
-        FailureReason::Internal
+        match self {
+            Self::Encoder { .. } | Self::TooLarge { .. } => FailureReason::LimitExceeded,
+            Self::NotFinite { .. } | Self::Io { .. } | Self::Decode { .. } | Self::Unsupported { .. } => {
+                FailureReason::Internal
+            }
+        }
     }
 }
 

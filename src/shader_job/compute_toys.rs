@@ -234,6 +234,7 @@ fn dispatches(
     for (name, digits) in entry_points(&mapped.text) {
         let index = valid.module.entry_points.iter().position(|entry| entry.name == name);
         let Some(index) = index else {
+            let name = super::error::quoted(&name);
             let what = format!("The entry point {name:?} is found in the text, but not in the program.");
             return Err(ShaderDiagnostic::new(Stage::Validate, what).into());
         };
@@ -242,7 +243,8 @@ fn dispatches(
         let workgroup_size = valid.module.entry_points[index].workgroup_size;
         if counted.is_none() && digits != workgroup_size {
             warnings.push(format!(
-                "The workgroup size of {name:?} is not written in digits; as on compute.toys it counts as {digits:?} for the number of workgroups."
+                "The workgroup size of {:?} is not written in digits; as on compute.toys it counts as {digits:?} for the number of workgroups.",
+                super::error::quoted(&name)
             ));
         }
         let (count, once) = match rule {
@@ -264,7 +266,11 @@ fn dispatches(
         unknown.filter(|name| !dispatches.iter().any(|(dispatch, _)| dispatch.entry_point == **name)).collect();
     unknown.sort();
     unknown.dedup();
-    warnings.extend(unknown.iter().map(|name| format!("A directive names {name:?}, which is no entry point.")));
+    warnings.extend(
+        unknown
+            .iter()
+            .map(|name| format!("A directive names {:?}, which is no entry point.", super::error::quoted(name))),
+    );
     let list: Vec<Dispatch> = dispatches.iter().map(|(dispatch, _)| dispatch.clone()).collect();
     reflect::check_dispatches(&list, &request.allowed, &|index, what| {
         let lines = lines.get(index).copied().unwrap_or_default();

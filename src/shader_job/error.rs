@@ -1,7 +1,7 @@
 //! What is wrong with a shader: every problem with its stage and its place in the user's own text.
 
 use crate::job::{Failure, FailureDetail, FailureReason};
-use crate::limits::{SHADER_PROBLEMS_MAX, SHADER_QUOTED_LINE_BYTES_MAX};
+use crate::limits::{SHADER_MESSAGE_BYTES_MAX, SHADER_PROBLEMS_MAX, SHADER_QUOTED_LINE_BYTES_MAX};
 use std::fmt;
 
 /// The step that found a problem.
@@ -40,7 +40,7 @@ impl Stage {
 pub struct ShaderDiagnostic {
     /// The step that found it.
     pub stage: Stage,
-    /// A sentence that reads well alone: what was found, what was expected, what to do.
+    /// A sentence that reads well alone: what was found, what was expected, what to do. At most [`SHADER_MESSAGE_BYTES_MAX`] bytes.
     pub message: String,
     /// Line in the user's text, from 1; `None` where the problem has no line (a limit of the whole).
     pub line: Option<u32>,
@@ -53,9 +53,11 @@ pub struct ShaderDiagnostic {
 }
 
 impl ShaderDiagnostic {
-    /// A problem of the whole text.
+    /// A problem of the whole text. A message that quotes too much of it is cut.
     pub fn new(stage: Stage, message: impl Into<String>) -> Self {
-        Self { stage, message: message.into(), line: None, column: None, source_line: None, include: None }
+        let mut message = message.into();
+        message.truncate(cut(&message, SHADER_MESSAGE_BYTES_MAX).len());
+        Self { stage, message, line: None, column: None, source_line: None, include: None }
     }
 
     /// The same problem, with its place. `column` counts characters, from 1; `source_line` is cut if it is long.
@@ -150,10 +152,10 @@ impl From<ShaderDiagnostic> for FailureDetail {
 
 /// The start of a line, cut at a character boundary, without its line end.
 pub(super) fn quoted(line: &str) -> &str {
-    let line = line.trim_end();
-    let mut end = line.len().min(SHADER_QUOTED_LINE_BYTES_MAX);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    &line[..end]
+    cut(line.trim_end(), SHADER_QUOTED_LINE_BYTES_MAX)
+}
+
+/// The start of a text, at most `bytes_max` of it, cut at a character boundary.
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }

@@ -187,7 +187,7 @@ pub fn take_enables(
         }
         if kept.is_empty() {
             let semicolon = mapped.text[end..].find(';').map_or(end, |at| end + at + 1);
-            let blank: String = mapped.text[first.start..semicolon].chars().map(blank_of).collect();
+            let blank: String = mapped.text[first.start..semicolon].chars().flat_map(blank_of).collect();
             text.replace_range(first.start..semicolon, &blank);
         } else if kept.len() < directive.iter().filter(|token| token.text != ",").count() {
             let shorter = format!("enable {}", kept.join(", "));
@@ -198,9 +198,9 @@ pub fn take_enables(
     Ok(mapped.with_text(text))
 }
 
-/// A blank as wide as a character is in bytes; line ends stay.
-fn blank_of(c: char) -> char {
-    if c == '\n' { '\n' } else { ' ' }
+/// Blanks for every byte of a character; line ends stay.
+fn blank_of(c: char) -> impl Iterator<Item = char> {
+    std::iter::repeat_n(if c == '\n' { '\n' } else { ' ' }, c.len_utf8())
 }
 
 /// Gives functions that end in a loop without a `break` a last `return`, which is never reached but which naga asks for.

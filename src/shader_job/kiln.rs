@@ -107,6 +107,14 @@ impl Reflection<'_> {
         let mut names = Vec::new();
         let mut places = std::collections::HashMap::new();
         let (mut output, mut textures) = (false, 0);
+        // Before `previous`, wherever it stands: it has the same format.
+        if let Some((_, variable)) = variables.iter().find(|(_, variable)| variable.name.as_deref() == Some("output"))
+            && let TypeInner::Image { class: ImageClass::Storage { format, .. }, .. } =
+                valid.module.types[variable.ty].inner
+            && let Some(format) = TexelFormat::of(format)
+        {
+            self.program.output.format = format;
+        }
         for (handle, variable) in variables.iter() {
             let Some(place) = variable.binding else { continue };
             let name = variable.name.clone().unwrap_or_default();
@@ -120,7 +128,7 @@ impl Reflection<'_> {
                 refuse(Stage::Validate, what);
                 continue;
             }
-            if place.group >= SHADER_BIND_GROUPS_MAX || place.binding + 1 >= SHADER_BINDINGS_PER_GROUP_MAX {
+            if place.group >= SHADER_BIND_GROUPS_MAX || place.binding >= SHADER_BINDINGS_PER_GROUP_MAX - 1 {
                 let what = format!(
                     "{name:?} is bound to group {} and number {}; groups below {SHADER_BIND_GROUPS_MAX} and numbers below {} are allowed.",
                     place.group,

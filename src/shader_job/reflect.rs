@@ -1,6 +1,6 @@
 //! What all dialects share once a module is valid: bounds, fuel, dispatches and the memory that a program needs.
 
-use super::error::{ShaderDiagnostic, ShaderErrors, Stage};
+use super::error::{ShaderDiagnostic, ShaderErrors, Stage, cut};
 use super::program::*;
 use super::source_map::MappedText;
 use super::{front, fuel, static_caps};
@@ -124,6 +124,7 @@ pub(super) fn memory_bytes(program: &Program) -> u64 {
 /// Fills in what follows from the rest, and checks the memory.
 pub(super) fn finish(mut program: Program, allowed: &Allowed) -> Result<Program, ShaderErrors> {
     program.memory_bytes = memory_bytes(&program);
+    bound_warnings(&mut program.warnings);
     program.iterations_max = program.units.iter().map(|unit| unit.iterations_max).max().unwrap_or(0);
     if program.memory_bytes > allowed.memory_bytes {
         let what = format!(
@@ -133,6 +134,18 @@ pub(super) fn finish(mut program: Program, allowed: &Allowed) -> Result<Program,
         return Err(ShaderDiagnostic::new(Stage::Limit, what).into());
     }
     Ok(program)
+}
+
+/// Keeps what a text can make of warnings within what is shown to people.
+fn bound_warnings(warnings: &mut Vec<String>) {
+    let count = warnings.len();
+    warnings.truncate(SHADER_WARNINGS_MAX);
+    for warning in warnings.iter_mut() {
+        warning.truncate(cut(warning, SHADER_MESSAGE_BYTES_MAX).len());
+    }
+    if count > SHADER_WARNINGS_MAX {
+        warnings.push(format!("There are {} more warnings.", count - SHADER_WARNINGS_MAX));
+    }
 }
 
 /// The size of a storage buffer's type, or `None` if it ends in an array without a length; then the bytes before the array, and the

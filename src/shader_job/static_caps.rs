@@ -1,5 +1,8 @@
-//! Bounds that a valid module must keep: memory of an invocation and of a workgroup, workgroup sizes, the size of the code with all
-//! calls expanded.
+//! Bounds that a valid module must keep: memory of an invocation and of a workgroup, the values that it handles as a whole, workgroup sizes,
+//! the size of the code with all calls expanded.
+//!
+//! Values count beside variables: naga's writer of SPIR-V puts a value that is indexed with a number known at run time only into a variable
+//! of its own (`spill_to_internal_variable`), and drivers expand every load and store of an array into one of each element.
 
 use super::error::{ShaderDiagnostic, Stage};
 use super::fuel::children;
@@ -7,8 +10,10 @@ use super::program::Allowed;
 use super::source_map::MappedText;
 use crate::limits::*;
 use naga::proc::Layouter;
-use naga::valid::ModuleInfo;
-use naga::{AddressSpace, ArraySize, Block, Function, Handle, Module, Span, Statement, Type, TypeInner};
+use naga::proc::TypeResolution;
+use naga::valid::{FunctionInfo, ModuleInfo};
+use naga::{AddressSpace, ArraySize, Block, Expression, Function, Handle, Module, Span, Statement, Type, TypeInner};
+use std::collections::HashSet;
 
 /// Checks all bounds that depend on the module alone.
 pub fn check(
@@ -35,7 +40,16 @@ pub fn check(
         return Err(problems);
     }
     let bytes = |ty: Handle<Type>| u64::from(layouter[ty].size);
-    let trees = trees(module, &bytes);
+    let sizes = Sizes { module, layouter: &layouter };
+    let trees = trees(module, info, &sizes);
+    let functions = module.functions.iter().map(|(handle, function)| (function, &info[handle]));
+    let entries = module.entry_points.iter().enumerate();
+    let entries = entries.map(|(index, entry)| (&entry.function, info.get_entry_point(index)));
+    for (function, info) in functions.chain(entries) {
+        if let Some((what, span)) = sizes.value_too_large(function, info) {
+            refuse(what, span);
+        }
+    }
     for (index, entry) in module.entry_points.iter().enumerate() {
         let name = &entry.name;
         let uses = info.get_entry_point(index);
@@ -54,7 +68,7 @@ pub fn check(
                 largest = (bytes, module.global_variables.get_span(handle));
             }
         }
-        let tree = tree(&entry.function, &trees, &bytes);
+        let tree = tree(&entry.function, uses, &trees, &sizes);
         private_bytes += tree.stack_bytes;
         if private_bytes > allowed.private_bytes {
             let what = format!(
@@ -103,28 +117,31 @@ pub fn check(
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
+/// Bytes of the largest matrix: values up to here stay in registers.
+const REGISTER_BYTES: u64 = 64;
+
 /// A function with all its calls expanded.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tree {
-    /// Expressions and statements.
+    /// Expressions and statements; a large value counts for as many as a driver makes of it.
     nodes: u64,
     /// Calls.
     calls: u64,
-    /// Bytes of local variables on the deepest path.
+    /// Bytes of local variables, arguments and values that become variables, on the deepest path.
     stack_bytes: u64,
 }
 
 /// Of all functions, by index; callees stand before their callers.
-fn trees(module: &Module, bytes: &dyn Fn(Handle<Type>) -> u64) -> Vec<Tree> {
+fn trees(module: &Module, info: &ModuleInfo, sizes: &Sizes<'_>) -> Vec<Tree> {
     let mut trees = Vec::with_capacity(module.functions.len());
-    for (_, function) in module.functions.iter() {
-        let tree = tree(function, &trees, bytes);
+    for (handle, function) in module.functions.iter() {
+        let tree = tree(function, &info[handle], &trees, sizes);
         trees.push(tree);
     }
     trees
 }
 
-fn tree(function: &Function, callees: &[Tree], bytes: &dyn Fn(Handle<Type>) -> u64) -> Tree {
+fn tree(function: &Function, info: &FunctionInfo, callees: &[Tree], sizes: &Sizes<'_>) -> Tree {
     let mut tree =
         Tree { nodes: function.expressions.len() as u64 + statements(&function.body), calls: 0, stack_bytes: 0 };
     let mut deepest = 0;
@@ -134,9 +151,74 @@ fn tree(function: &Function, callees: &[Tree], bytes: &dyn Fn(Handle<Type>) -> u
         tree.calls = tree.calls.saturating_add(callee.calls).saturating_add(1);
         deepest = deepest.max(callee.stack_bytes);
     });
-    let own = function.local_variables.iter().map(|(_, local)| bytes(local.ty)).sum::<u64>();
+    let locals = function.local_variables.iter().map(|(_, local)| sizes.of_type(local.ty));
+    let arguments = function.arguments.iter().map(|argument| sizes.of_type(argument.ty));
+    let arguments = arguments.filter(|&bytes| bytes > REGISTER_BYTES);
+    let own = locals.chain(arguments).fold(sizes.spilled_bytes(function, info), u64::saturating_add);
+    tree.nodes = tree.nodes.saturating_add(sizes.copied_nodes(function, info));
     tree.stack_bytes = own.saturating_add(deepest);
     tree
+}
+
+/// Bytes of types and of values.
+struct Sizes<'m> {
+    module: &'m Module,
+    layouter: &'m Layouter,
+}
+
+impl Sizes<'_> {
+    fn of_type(&self, ty: Handle<Type>) -> u64 {
+        u64::from(self.layouter[ty].size)
+    }
+
+    /// Of an expression's value; 0 for pointers and for what only names a resource.
+    fn of_value(&self, info: &FunctionInfo, expression: Handle<Expression>) -> u64 {
+        let ty = &info[expression].ty;
+        if ty.inner_with(&self.module.types).pointer_space().is_some() {
+            return 0;
+        }
+        match ty {
+            TypeResolution::Handle(ty) => self.of_type(*ty),
+            TypeResolution::Value(inner) => inner.try_size(self.module.to_ctx()).map_or(u64::MAX, u64::from),
+        }
+    }
+
+    /// What is wrong with the first value that is too large to be handled as a whole.
+    fn value_too_large(&self, function: &Function, info: &FunctionInfo) -> Option<(String, Span)> {
+        function.expressions.iter().find_map(|(handle, expression)| {
+            let bytes = self.of_value(info, handle);
+            let (most, advice) = match is_constant(expression) {
+                true => (SHADER_CONSTANT_BYTES_MAX, "keep it in a storage buffer"),
+                false => (SHADER_VALUE_BYTES_MAX, "index the variable itself, or take a pointer to it"),
+            };
+            let what = format!("A value of {bytes} bytes is used as a whole; {most} are allowed: {advice}.");
+            (bytes > most).then(|| (what, function.expressions.get_span(handle)))
+        })
+    }
+
+    /// Bytes of the values that become variables because they are indexed dynamically: each once a function.
+    fn spilled_bytes(&self, function: &Function, info: &FunctionInfo) -> u64 {
+        let bases = function.expressions.iter().filter_map(|(_, expression)| match *expression {
+            Expression::Access { base, .. } => Some(base),
+            _ => None,
+        });
+        let bases: HashSet<Handle<Expression>> = bases.collect();
+        bases.into_iter().fold(0, |sum, base| sum.saturating_add(self.of_value(info, base)))
+    }
+
+    /// What a driver makes of large values, beyond the one node that each is: about one for every four words.
+    fn copied_nodes(&self, function: &Function, info: &FunctionInfo) -> u64 {
+        let values = function.expressions.iter().map(|(handle, _)| self.of_value(info, handle));
+        values.filter(|&bytes| bytes > REGISTER_BYTES).fold(0, |sum, bytes| sum.saturating_add(bytes / 16))
+    }
+}
+
+/// A value that is written in the text, as opposed to one that is read or computed.
+fn is_constant(expression: &Expression) -> bool {
+    matches!(
+        expression,
+        Expression::Literal(_) | Expression::Constant(_) | Expression::ZeroValue(_) | Expression::Compose { .. }
+    )
 }
 
 fn visit_calls(block: &Block, visit: &mut dyn FnMut(usize)) {

@@ -32,6 +32,8 @@ pub struct Mouse {
     pub down: bool,
     /// Where it was while a button was last down.
     pub held: [i32; 2],
+    /// A button has been down.
+    pub touched: bool,
     /// Where the button went down last.
     pub start: [i32; 2],
     /// Since the last frame.
@@ -53,6 +55,7 @@ impl FrameInputs {
                 zoom: 1.0,
                 down: false,
                 held: [0; 2],
+                touched: false,
                 start: [0; 2],
                 delta: [0; 2],
                 pressed: false,
@@ -152,8 +155,7 @@ impl UniformBlock {
                 FrameValue::ShadertoyMouse => {
                     let y = |pixels: i32| self.height as f32 - pixels as f32;
                     let sign = |set: bool| if set { 1.0 } else { -1.0 };
-                    let touched = mouse.down || mouse.start != [0; 2];
-                    if touched {
+                    if mouse.touched {
                         floats(&[
                             mouse.held[0] as f32,
                             y(mouse.held[1]),

@@ -4,6 +4,7 @@
 //! an animation's frames, are spread over the cores; files are named, told and put together in the order of the frames.
 
 use super::{Entry, Save, Shared, Stage, TaskKey, internal, panic_text, spawn};
+use crate::device::DeviceError;
 use crate::gpu_process::protocol::{Reply, RunTask, TaskEnd};
 use crate::gpu_process::task;
 use crate::image::animation::{self, AnimationSettings, AnimationWriter, CompressedFrame};
@@ -20,7 +21,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What an encoder thread gets: a task, and where its frames come from.
@@ -64,7 +65,7 @@ impl Shared {
         }
         let input = Arc::new(input);
         let bytes = input.pack.frame_bytes(input.program.size);
-        let queued = (SHADER_FRAMES_BYTES_MAX / 2 / bytes).clamp(2, SHADER_FRAMES_QUEUED_MAX as u64) as usize;
+        let queued = (SHADER_FRAMES_BYTES_MAX / 2 / bytes).clamp(1, SHADER_FRAMES_QUEUED_MAX as u64) as usize;
         let (frames, arriving) = bounded(queued);
         let shared = Arc::clone(self);
         let totals = Totals::of(&input);
@@ -150,6 +151,18 @@ impl Shared {
 
     fn end_on_run_error(&self, key: TaskKey, error: RunError) {
         let failure = match error {
+            // The work that was on the device when it went counts a death, as for a process that died under it. Those that find it gone
+            // afterwards do not.
+            RunError::Device(error @ (DeviceError::Lost(_) | DeviceError::Timeout(_)))
+                if !self.device_lost.swap(true, Ordering::Relaxed) =>
+            {
+                if self.lock().tasks.remove(&key).is_some() {
+                    let message = format!("The GPU was lost while it ran the shader: {error}");
+                    let failure = task::failure(FailureReason::WorkerLost, message, "run");
+                    self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(failure) });
+                }
+                return self.forward(Reply::Fatal { message: error.to_string() });
+            }
             RunError::Device(error) => return self.end_on_device_error(key, error),
             RunError::Shader(problem) => Failure::from(crate::shader_job::ShaderErrors::from(problem)),
             RunError::Seconds { seconds_max, frames } => {
@@ -210,8 +223,12 @@ impl Shared {
             let pack = input.pack;
             let work =
                 move |frame| write_frame(&spec, pack, &folder, frame).map_err(|error| task::encode_failure(&error));
-            let at_once = if sequence { rayon::current_num_threads() } else { 1 };
-            in_order(frames, at_once, work, |output: Output| {
+            let mut bytes = 0;
+            in_order(frames, Lanes::new(self, input), work, |output: Output| {
+                bytes += output.bytes;
+                if bytes > OUTPUT_BYTES_MAX {
+                    return Err(task::encode_failure(&EncodeError::TooLarge { bytes_max: OUTPUT_BYTES_MAX }));
+                }
                 if sequence {
                     // A courtesy: what is not told now is told at the end.
                     let _ = self.replies.try_send(Reply::Output {
@@ -233,8 +250,8 @@ impl Shared {
             let work = move |frame: PackedFrame| {
                 compressor.compress(frame.bytes).map_err(|error| task::encode_failure(&error))
             };
-            let at_once = rayon::current_num_threads();
-            let stats = in_order(frames, at_once, work, |frame: CompressedFrame| writer.push(frame).map_err(wrong))?;
+            let lanes = Lanes::new(self, input);
+            let stats = in_order(frames, lanes, work, |frame: CompressedFrame| writer.push(frame).map_err(wrong))?;
             if stats.is_some() {
                 let (bytes, sha256) = writer.finish().map_err(wrong)?;
                 outputs.push(Output {
@@ -271,18 +288,61 @@ fn progress_is_due(entry: &mut Entry) -> bool {
     due
 }
 
+/// Bytes of the frames that are being encoded, over all tasks.
+#[derive(Default)]
+pub(super) struct Encoding(AtomicU64);
+
+/// A frame that is counted in [`Encoding`] while this lives.
+struct Encoded<'a>(&'a Encoding, u64);
+
+impl Encoding {
+    /// Counts a frame; `None` where there is no room for it.
+    fn enter(&self, bytes: u64) -> Option<Encoded<'_>> {
+        let more = |now: u64| now.checked_add(bytes).filter(|sum| *sum <= SHADER_ENCODING_BYTES_MAX);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Encoded(self, bytes))
+    }
+}
+
+impl Drop for Encoded<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+/// How many frames of a task are encoded side by side.
+struct Lanes<'a> {
+    at_once: usize,
+    encoding: &'a Encoding,
+    /// Of one frame.
+    frame_bytes: u64,
+}
+
+impl<'a> Lanes<'a> {
+    fn new(shared: &'a Shared, input: &ShaderInput) -> Self {
+        let frame_bytes = input.pack.frame_bytes(input.program.size).max(1);
+        let fit = usize::try_from(SHADER_FRAMES_BYTES_MAX / frame_bytes).unwrap_or(usize::MAX);
+        let at_once = match input.spec.is_still() {
+            true => 1,
+            false => fit.min(rayon::current_num_threads()).clamp(1, SHADER_ENCODES_MAX),
+        };
+        Self { at_once, encoding: &shared.encoding, frame_bytes }
+    }
+}
+
 /// Runs `work` on every frame, several at once, and `take` on what it gives, one after the other in the order of the frames. `None` where
 /// the frames ended before their end.
 fn in_order<T: Send + 'static>(
     frames: &Receiver<FrameMessage>,
-    at_once: usize,
+    lanes: Lanes<'_>,
     work: impl Fn(PackedFrame) -> Result<T, Failure> + Clone + Send + 'static,
     mut take: impl FnMut(T) -> Result<(), Failure>,
 ) -> Result<Option<Box<ShaderStats>>, Failure> {
-    let at_once = at_once.clamp(1, SHADER_ENCODES_MAX);
-    let mut running: VecDeque<Receiver<Result<T, Failure>>> = VecDeque::new();
-    let mut next = |running: &mut VecDeque<Receiver<Result<T, Failure>>>| match running.pop_front() {
-        Some(done) => take(done.recv().unwrap_or_else(|_| Err(internal("an encoder ended early".into(), "encode")))?),
+    type Running<'a, T> = VecDeque<(Receiver<Result<T, Failure>>, Option<Encoded<'a>>)>;
+    let mut running: Running<'_, T> = VecDeque::new();
+    let mut next = |running: &mut Running<'_, T>| match running.pop_front() {
+        Some((done, _room)) => {
+            take(done.recv().unwrap_or_else(|_| Err(internal("an encoder ended early".into(), "encode")))?)
+        }
         None => Ok(()),
     };
     loop {
@@ -296,15 +356,22 @@ fn in_order<T: Send + 'static>(
             }
             Err(_) => return Ok(None),
         };
+        // Where other tasks have taken all the room, this one still has one frame at a time, so that all of them get on.
+        let room = loop {
+            match lanes.encoding.enter(lanes.frame_bytes) {
+                None if !running.is_empty() => next(&mut running)?,
+                room => break room,
+            }
+        };
         let (sender, done) = bounded(1);
-        if at_once == 1 {
+        if lanes.at_once == 1 {
             run_one(&work, frame, &sender);
         } else {
             let work = work.clone();
             rayon::spawn(move || run_one(&work, frame, &sender));
         }
-        running.push_back(done);
-        while running.len() >= at_once || running.front().is_some_and(|done| !done.is_empty()) {
+        running.push_back((done, room));
+        while running.len() >= lanes.at_once || running.front().is_some_and(|(done, _)| !done.is_empty()) {
             next(&mut running)?;
         }
     }
@@ -358,5 +425,42 @@ impl Totals {
     fn progress(&self, phase: Phase, fraction: f32, frames_done: u32, gpu_seconds: f64) -> Progress {
         let fraction = fraction.clamp(0.0, 1.0);
         Progress { phase, fraction, frames_done, frames_total: self.frames, gpu_seconds, ..Progress::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_all_tasks_share_one_bound_and_every_task_has_one_frame() {
+        let encoding = Encoding::default();
+        let frame_bytes = SHADER_ENCODING_BYTES_MAX / 2 + 1;
+        let taken = encoding.enter(frame_bytes);
+        assert!(taken.is_some() && encoding.enter(frame_bytes).is_none());
+        // The room is another task's: frames still go through, one by one and in their order.
+        let (sender, frames) = bounded(20);
+        for number in 0..10 {
+            sender.send(FrameMessage::Frame(PackedFrame { number, bytes: Vec::new() })).unwrap();
+        }
+        sender.send(FrameMessage::End(Box::default())).unwrap();
+        let at_once = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&at_once);
+        let work = move |frame: PackedFrame| {
+            assert_eq!(counted.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+            std::thread::yield_now();
+            counted.fetch_sub(1, Ordering::SeqCst);
+            Ok(frame.number)
+        };
+        let mut seen = Vec::new();
+        let lanes = Lanes { at_once: 8, encoding: &encoding, frame_bytes };
+        let stats = in_order(&frames, lanes, work, |number| {
+            seen.push(number);
+            Ok(())
+        });
+        assert!(matches!(stats, Ok(Some(_))));
+        assert_eq!(seen, (0..10).collect::<Vec<u32>>());
+        drop(taken);
+        assert!(encoding.enter(frame_bytes).is_some(), "the room is free again");
     }
 }

@@ -3,7 +3,7 @@
 use super::AnimationSettings;
 use crate::image::EncodeError;
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 /// Where the chunk `acTL` begins: after the signature, `IHDR` and `sRGB`.
@@ -106,7 +106,9 @@ impl ApngWriter {
     fn chunk_of_parts(&mut self, name: &[u8; 4], parts: &[&[u8]]) -> std::io::Result<()> {
         let length = parts.iter().map(|part| part.len()).sum::<usize>();
         let length = u32::try_from(length).ok().filter(|length| *length <= i32::MAX as u32);
-        let length = length.ok_or_else(|| std::io::Error::other("a frame of 2 GiB does not fit in a PNG chunk"))?;
+        let length = length.ok_or_else(|| {
+            std::io::Error::new(ErrorKind::FileTooLarge, "a frame of 2 GiB does not fit in a PNG chunk")
+        })?;
         let mut crc = Crc::new();
         self.file.write_all(&length.to_be_bytes())?;
         for part in std::iter::once(&name[..]).chain(parts.iter().copied()) {

@@ -1,7 +1,7 @@
 //! GIF89a. Every frame has a palette of its own: the exact colours where there are 256 at most, else the ones that a Kohonen network
 //! learns from the frame (Anthony Dekker, 1994, "Kohonen neural networks for optimal colour quantization").
 
-use super::AnimationSettings;
+use super::{AnimationSettings, file_name};
 use crate::image::EncodeError;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -51,7 +51,10 @@ impl GifWriter {
     ) -> Result<(), EncodeError> {
         frame.delay = settings.lasts(index, 100.0).clamp(DELAY_MIN, u64::from(u16::MAX)) as u16;
         let encoder = self.encoder.as_mut().ok_or_else(|| settings.error("the file is finished"))?;
-        encoder.write_lzw_pre_encoded_frame(&frame).map_err(|error| settings.error(error))
+        encoder.write_lzw_pre_encoded_frame(&frame).map_err(|error| match error {
+            gif::EncodingError::Io(source) => EncodeError::Io { path: file_name(settings.format).into(), source },
+            error => settings.error(error),
+        })
     }
 
     pub(super) fn finish(&mut self) -> std::io::Result<()> {

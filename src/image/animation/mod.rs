@@ -13,9 +13,10 @@ mod webp;
 
 use super::{EncodeError, media_type};
 use crate::job::spec::Format;
+use crate::limits::OUTPUT_BYTES_MAX;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufWriter, Read};
+use std::io::{BufWriter, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// What an animation is.
@@ -113,6 +114,8 @@ pub struct AnimationWriter {
     settings: AnimationSettings,
     path: PathBuf,
     frames: u64,
+    /// Of all compressed frames so far.
+    bytes: u64,
     writer: Option<Writer>,
 }
 
@@ -123,7 +126,7 @@ impl AnimationWriter {
     /// [`EncodeError::Io`], or `Encoder` where the format has no such animation.
     pub fn create(path: &Path, settings: AnimationSettings) -> Result<Self, EncodeError> {
         let io = |source| EncodeError::Io { path: path.to_owned(), source };
-        let mut this = Self { settings, path: path.to_owned(), frames: 0, writer: None };
+        let mut this = Self { settings, path: path.to_owned(), frames: 0, bytes: 0, writer: None };
         let file = BufWriter::new(File::create(path).map_err(io)?);
         this.writer = Some(match settings.format {
             Format::Apng => Writer::Apng(apng::ApngWriter::new(file, &settings).map_err(io)?),
@@ -143,20 +146,37 @@ impl AnimationWriter {
     /// Adds the next frame.
     ///
     /// # Errors
-    /// [`EncodeError::Io`] or `Encoder`; the file is of no use afterwards.
+    /// [`EncodeError::Io`], `Encoder`, or `TooLarge` beyond [`OUTPUT_BYTES_MAX`]; the file is of no use afterwards.
     pub fn push(&mut self, frame: CompressedFrame) -> Result<(), EncodeError> {
         let index = self.frames;
         self.frames += 1;
         let settings = &self.settings;
-        let io = |source| EncodeError::Io { path: self.path.clone(), source };
+        let io = |source: std::io::Error| match source.kind() {
+            ErrorKind::FileTooLarge => settings.error(source),
+            _ => EncodeError::Io { path: self.path.clone(), source },
+        };
         let writer = self.writer.as_mut().expect("it is there until `finish`, which takes all of this");
-        match (writer, frame.0) {
-            (Writer::Apng(writer), Compressed::Deflated(data)) => writer.push(&data, settings).map_err(io),
-            (Writer::Gif(writer), Compressed::Gif(frame)) => writer.push(*frame, settings, index),
-            (Writer::Webp(writer), Compressed::Vp8l(chunk)) => writer.push(&chunk, settings, index).map_err(io),
-            (Writer::Mp4(writer), Compressed::Planes(planes)) => writer.push(&planes),
-            _ => Err(settings.error("the frame was compressed for another format")),
+        self.bytes += match (writer, frame.0) {
+            (Writer::Apng(writer), Compressed::Deflated(data)) => {
+                writer.push(&data, settings).map_err(io)?;
+                data.len() as u64
+            }
+            (Writer::Gif(writer), Compressed::Gif(frame)) => {
+                let bytes = frame.buffer.len() as u64;
+                writer.push(*frame, settings, index)?;
+                bytes
+            }
+            (Writer::Webp(writer), Compressed::Vp8l(chunk)) => {
+                writer.push(&chunk, settings, index).map_err(io)?;
+                chunk.len() as u64
+            }
+            (Writer::Mp4(writer), Compressed::Planes(planes)) => writer.push(&planes)?,
+            _ => return Err(settings.error("the frame was compressed for another format")),
+        };
+        if self.bytes > OUTPUT_BYTES_MAX {
+            return Err(EncodeError::TooLarge { bytes_max: OUTPUT_BYTES_MAX });
         }
+        Ok(())
     }
 
     /// Compresses and adds the next frame.

@@ -21,8 +21,8 @@ const SPEED: u8 = 10;
 const KEY_SECONDS: f64 = 4.0;
 /// Pixels of a tile: pictures are cut by their size alone, so that the bits do not depend on the number of threads.
 const TILE_PIXELS: usize = 640 * 360;
-/// Media time units of a frame.
-const FRAME_UNITS: u32 = 1000;
+/// Media time units of a frame, or of a second where frames are longer.
+const UNITS: f64 = 1000.0;
 
 /// Planes Y, U, V in BT.709, limited range (ITU-R BT.709-6, items 3.2 to 3.4 and 4.6); a chroma sample is the mean of its four pixels.
 pub(super) fn planes(settings: &AnimationSettings, pixels: &[u8]) -> [Vec<u8>; 3] {
@@ -101,7 +101,9 @@ impl Mp4Writer {
         Ok(Self { settings: *settings, file, path: path.to_owned(), samples, encoder, level })
     }
 
-    pub(super) fn push(&mut self, planes: &[Vec<u8>; 3]) -> Result<(), EncodeError> {
+    /// Answers the bytes that it has added.
+    pub(super) fn push(&mut self, planes: &[Vec<u8>; 3]) -> Result<u64, EncodeError> {
+        let before = self.samples.sizes.len();
         let width = self.settings.size[0] as usize;
         let mut frame = self.encoder.new_frame();
         for (plane, (source, stride)) in
@@ -110,7 +112,8 @@ impl Mp4Writer {
             plane.copy_from_raw_u8(source, stride, 1);
         }
         self.encoder.send_frame(frame).map_err(|error| self.settings.error(error))?;
-        self.drain()
+        self.drain()?;
+        Ok(self.samples.sizes[before..].iter().map(|size| u64::from(*size)).sum())
     }
 
     /// Takes the packets that are ready.
@@ -184,8 +187,8 @@ impl Mp4Writer {
     fn index(&self, first_sample: u64) -> Result<Moov, EncodeError> {
         let settings = &self.settings;
         let frames = self.samples.sizes.len() as u32;
-        let timescale = timescale(settings);
-        let duration = u64::from(frames) * u64::from(FRAME_UNITS);
+        let (sample_delta, timescale) = frame_time(settings.frame_rate);
+        let duration = u64::from(frames) * u64::from(sample_delta);
         let side = |side: u32| u16::try_from(side).map_err(|_| settings.error("more than 65535 pixels wide or high"));
         let (width, height) = (side(settings.size[0])?, side(settings.size[1])?);
         let header = self.samples.sequence_header.clone();
@@ -209,7 +212,7 @@ impl Mp4Writer {
         });
         let table = Stbl {
             stsd: Stsd { codecs: vec![codec] },
-            stts: Stts { entries: vec![SttsEntry { sample_count: frames, sample_delta: FRAME_UNITS }] },
+            stts: Stts { entries: vec![SttsEntry { sample_count: frames, sample_delta }] },
             stss: Some(Stss { entries: self.samples.keys.clone() }),
             stsc: Stsc {
                 entries: vec![StscEntry { first_chunk: 1, samples_per_chunk: frames, sample_description_index: 1 }],
@@ -249,9 +252,15 @@ fn local_data() -> Dinf {
     Dinf { dref: Dref { entries: vec![mp4_atom::Url::default().into()] } }
 }
 
-/// Media time units a second.
-fn timescale(settings: &AnimationSettings) -> u32 {
-    (settings.frame_rate * f64::from(FRAME_UNITS)).round().clamp(1.0, f64::from(u32::MAX)) as u32
+/// Media time units of a frame, and of a second.
+fn frame_time(frame_rate: f64) -> (u32, u32) {
+    // Casts stop at the ends of the numbers.
+    let units = |units: f64| (units.round() as u32).max(1);
+    if frame_rate >= 1.0 {
+        (UNITS as u32, units(frame_rate * UNITS))
+    } else {
+        (units(UNITS / frame_rate), UNITS as u32)
+    }
 }
 
 /// The lowest level that has room for the video (AV1 specification, annex A.3), as `seq_level_idx`; 31 where there is none.
@@ -282,10 +291,13 @@ fn encoder(settings: &AnimationSettings, level: u8) -> Result<Context<u8>, Encod
     let tiles = (width * height / TILE_PIXELS).clamp(1, 16).next_power_of_two();
     let key_frames = (settings.frame_rate * KEY_SECONDS).round().clamp(1.0, 1000.0) as u64;
     let quality = usize::from(settings.quality.clamp(1, 100));
+    let (frame_units, timescale) = frame_time(settings.frame_rate.max(1.0));
     let config = EncoderConfig {
         width,
         height,
-        time_base: Rational::new(u64::from(FRAME_UNITS), u64::from(timescale(settings))),
+        // There are no times in the video itself, but the encoder refuses long ones: it takes the seconds of a frame for frames a second
+        // when it checks the level.
+        time_base: Rational::new(u64::from(frame_units), u64::from(timescale)),
         bit_depth: 8,
         chroma_sampling: ChromaSampling::Cs420,
         pixel_range: PixelRange::Limited,
@@ -341,5 +353,19 @@ impl<'a> Iterator for Obus<'a> {
         let (bytes, rest) = self.0.split_at_checked(at.checked_add(length)?)?;
         self.0 = rest;
         Some(Obu { kind: (head >> 3) & 0xf, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_lasts_as_long_as_it_should_at_every_rate() {
+        for rate in [1e-6, 0.0004, 0.01, 0.5, 1.0, 23.976, 60.0, 10_000.0] {
+            let (frame, second) = frame_time(rate);
+            let found = f64::from(second) / f64::from(frame);
+            assert!((found / rate - 1.0).abs() < 1e-3, "{found} instead of {rate} frames a second");
+        }
     }
 }

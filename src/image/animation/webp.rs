@@ -4,7 +4,7 @@ use super::AnimationSettings;
 use crate::image::EncodeError;
 use crate::image::encode::write_webp;
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 
 /// Bytes before the first chunk of a simple file: `RIFF`, length, `WEBP`.
 const RIFF_BYTES: usize = 12;
@@ -49,12 +49,13 @@ impl WebpWriter {
         head.extend(u24(settings.lasts(index, 1000.0).clamp(1, DURATION_MAX) as u32));
         // Every frame replaces the one before; nothing is disposed of.
         head.push(0b10);
+        // The chunk's own head, a byte to make it even, and what the length of the file does not count.
+        checked_length(self.bytes + (8 + head.len() + vp8l.len() + 1) as u64 - 8)?;
         self.chunk(b"ANMF", &[&head, vp8l])
     }
 
     pub(super) fn finish(&mut self) -> std::io::Result<()> {
-        let bytes = u32::try_from(self.bytes - 8)
-            .map_err(|_| std::io::Error::other("a WebP file cannot have more than 4 GiB; choose another format"))?;
+        let bytes = checked_length(self.bytes - 8)?;
         self.file.seek(SeekFrom::Start(4))?;
         self.file.write_all(&bytes.to_le_bytes())?;
         self.file.flush()
@@ -76,8 +77,36 @@ impl WebpWriter {
     }
 }
 
+/// The length that a file says of itself.
+fn checked_length(bytes: u64) -> std::io::Result<u32> {
+    let message = "a WebP file cannot have more than 4 GiB; choose another format";
+    u32::try_from(bytes).map_err(|_| std::io::Error::new(ErrorKind::FileTooLarge, message))
+}
+
 /// The low 24 bits, little-endian.
 fn u24(value: u32) -> [u8; 3] {
     let [a, b, c, _] = value.to_le_bytes();
     [a, b, c]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::spec::Format;
+
+    #[test]
+    fn a_frame_that_does_not_fit_any_more_is_refused_before_it_is_written() {
+        let settings =
+            AnimationSettings { format: Format::Webp, size: [16, 16], frame_rate: 10.0, alpha: false, quality: 90 };
+        let mut writer = WebpWriter::new(BufWriter::new(tempfile::tempfile().unwrap()), &settings).unwrap();
+        writer.push(&[0; 100], &settings, 0).unwrap();
+        // As if that many bytes had been written: the last frame that fits, and the first that does not.
+        let frame_bytes = 8 + 16 + 100;
+        writer.bytes = (1 << 32) + 8 - 1 - frame_bytes - 1;
+        writer.push(&[0; 100], &settings, 1).unwrap();
+        let before = writer.bytes;
+        let refused = writer.push(&[0; 100], &settings, 2).unwrap_err();
+        assert_eq!((refused.kind(), writer.bytes), (ErrorKind::FileTooLarge, before));
+        writer.finish().unwrap();
+    }
 }

@@ -1,11 +1,12 @@
 //! Pictures of channels: decoded, turned where the dialect counts rows from below, and reduced to mipmaps. Loader threads only.
 
 use crate::job::shader::ColorSpace;
-use crate::limits::{IMAGE_PIXELS_MAX, TEXTURE_SIDE_TEXELS_MAX};
+use crate::limits::{CHANNEL_TEXELS_SIDE_BY_SIDE_MAX, IMAGE_PIXELS_MAX, TEXTURE_SIDE_TEXELS_MAX};
 use image::{ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// A picture with its mipmaps, as the device takes it.
 #[derive(Debug, Clone)]
@@ -41,9 +42,15 @@ impl ChannelFormat {
 
 /// Reads a picture. `bottom_up`: row 0 of the texture is the lowest row.
 ///
+/// While it is read and reduced, a picture takes several times its own memory, so that large ones are read one after the other.
+///
 /// # Errors
 /// A sentence that says what is wrong with the picture.
 pub fn load(path: &Path, color_space: ColorSpace, bottom_up: bool) -> Result<ChannelPicture, String> {
+    static LARGE: Mutex<()> = Mutex::new(());
+    let large = texels(path)? > CHANNEL_TEXELS_SIDE_BY_SIDE_MAX;
+    // It guards nothing that a panic could leave half written.
+    let _one_at_a_time = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let mut picture = decode(path)?;
     if bottom_up {
         picture = picture.flipv();
@@ -62,7 +69,17 @@ pub fn load(path: &Path, color_space: ColorSpace, bottom_up: bool) -> Result<Cha
     Ok(ChannelPicture { size, format, levels })
 }
 
-fn decode(path: &Path) -> Result<image::DynamicImage, String> {
+/// The texels of a picture, by its head.
+///
+/// # Errors
+/// As [`load`].
+pub fn texels(path: &Path) -> Result<u64, String> {
+    let (width, height) =
+        open(path)?.into_dimensions().map_err(|error| format!("the picture cannot be decoded: {error}"))?;
+    Ok(u64::from(width) * u64::from(height))
+}
+
+fn open(path: &Path) -> Result<ImageReader<BufReader<std::fs::File>>, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("the picture cannot be read: {}", error.kind()))?;
     let reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
@@ -71,18 +88,17 @@ fn decode(path: &Path) -> Result<image::DynamicImage, String> {
     if !reader.format().is_some_and(|format| known.contains(&format)) {
         return Err("the picture is in a format that Kiln does not read; expected PNG, JPEG, WebP, HDR or EXR".into());
     }
-    let mut reader = reader;
+    Ok(reader)
+}
+
+fn decode(path: &Path) -> Result<image::DynamicImage, String> {
+    let mut reader = open(path)?;
     let mut bounds = Limits::default();
     bounds.max_image_width = Some(TEXTURE_SIDE_TEXELS_MAX);
     bounds.max_image_height = Some(TEXTURE_SIDE_TEXELS_MAX);
     bounds.max_alloc = Some(IMAGE_PIXELS_MAX * 16);
     reader.limits(bounds);
-    let picture = reader.decode().map_err(|error| format!("the picture cannot be decoded: {error}"))?;
-    let texels = u64::from(picture.width()) * u64::from(picture.height());
-    if texels > IMAGE_PIXELS_MAX {
-        return Err(format!("the picture has {texels} texels, expected at most {IMAGE_PIXELS_MAX}"));
-    }
-    Ok(picture)
+    reader.decode().map_err(|error| format!("the picture cannot be decoded: {error}"))
 }
 
 /// Each level is the mean of two by two texels of the one before, in linear light.

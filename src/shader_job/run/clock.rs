@@ -39,10 +39,10 @@ impl Clock {
                 now.start = event.pos;
                 now.pressed = true;
             }
-            if event.click {
-                now.held = event.pos;
-            }
             (now.position, now.down, now.zoom) = (event.pos, event.click, event.zoom);
+            if now.down {
+                (now.held, now.touched) = (event.pos, true);
+            }
             self.mouse_at += 1;
         }
         // The mouse of frame 0 has not moved: it is where it is first seen.
@@ -72,5 +72,36 @@ impl Clock {
             clock.advance(spec);
         }
         clock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::shader::{MouseEvent, ShaderDialect};
+    use crate::shader_job::{FrameValue, UniformBlock};
+
+    #[test]
+    fn a_shadertoys_mouse_stays_where_it_was_dragged_to_while_the_button_is_up() {
+        let event = |frame, pos, click| MouseEvent { frame, pos, click, zoom: 1.0 };
+        // It goes down in the corner that is also where it would start from.
+        let mouse = vec![
+            event(1, [50, 60], false),
+            event(2, [0, 0], true),
+            event(3, [10, 20], true),
+            event(4, [70, 80], false),
+        ];
+        let spec = ShaderSpec { size: [100, 100], mouse, ..ShaderSpec::new(ShaderDialect::Shadertoy, String::new()) };
+        let block = UniformBlock { bytes: vec![0; 16], values: vec![(0, FrameValue::ShadertoyMouse)], height: 100 };
+        let mut clock = Clock::new(&spec);
+        let mut seen = || -> Vec<f32> {
+            let bytes = block.for_frame(clock.advance(&spec));
+            bytes.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+        };
+        assert_eq!(seen(), [0.0; 4]);
+        assert_eq!(seen(), [0.0; 4], "it was moved, and never pressed");
+        assert_eq!(seen(), [0.0, 100.0, 0.0, 100.0]);
+        assert_eq!(seen(), [10.0, 80.0, 0.0, -100.0]);
+        assert_eq!(seen(), [10.0, 80.0, -0.0, -100.0], "it is dragged no more");
     }
 }

@@ -54,7 +54,7 @@ pub struct ShaderInput {
 pub enum LoadError {
     /// The job's own fault, or the disk's.
     Failed(Failure),
-    /// The compiler was stopped at its bound of memory, which it keeps: the process should end after this was told.
+    /// The compiler was left behind at its bound of memory or of time, and keeps what it has: the process should end before long.
     Stuck(Failure),
 }
 
@@ -93,13 +93,13 @@ pub fn load(
             other => other,
         };
         let wrong = |message: String| failure(FailureReason::ShaderError, format!("channel {}: {message}", name.0));
-        let picture = channels::load(&path, color_space, bottom_up).map_err(wrong)?;
-        texels += u64::from(picture.size[0]) * u64::from(picture.size[1]);
+        texels += channels::texels(&path).map_err(wrong)?;
         if texels > IMAGE_PIXELS_MAX {
             let message =
                 format!("The channels have {texels} texels together; at most {IMAGE_PIXELS_MAX} are allowed.");
             return Err(failure(FailureReason::LimitExceeded, message).into());
         }
+        let picture = channels::load(&path, color_space, bottom_up).map_err(wrong)?;
         pictures.push(Some(Arc::new(picture)));
     }
     let sizes: Vec<Option<[u32; 2]>> =
@@ -185,6 +185,7 @@ fn allowed(spec: &ShaderSpec, adapter: &AdapterReport) -> Allowed {
     let defaults = Allowed::default();
     let machine = Allowed {
         driver_iterations: if adapter.name.contains("llvmpipe") { SHADER_DRIVER_ITERATIONS_LLVMPIPE } else { u32::MAX },
+        memory_bytes: adapter.budget_bytes,
         storage_buffer_bytes: adapter.storage_binding_bytes_max.min(adapter.buffer_bytes_max),
         workgroup_bytes: u64::from(compute.workgroup_bytes),
         workgroup_invocations: compute.workgroup_invocations,
@@ -253,7 +254,7 @@ fn keep(key: ProgramKey, program: Arc<Program>) {
     }
 }
 
-/// Everything that [`compile`] reads, on a thread that may be left behind.
+/// Everything that [`compile`] reads.
 fn compile_bounded(
     spec: &ShaderSpec,
     plan: &ChannelPlan,
@@ -261,13 +262,22 @@ fn compile_bounded(
     allowed: Allowed,
 ) -> Result<Program, LoadError> {
     let (spec, inputs) = (spec.clone(), plan.inputs.clone());
+    let most = Duration::from_millis(SHADER_COMPILE_MS_MAX);
+    bounded(most, move || compile_spec(&spec, &inputs, channels, allowed))
+}
+
+/// Compiles on a thread that is left behind where it needs more memory or time than it may.
+fn bounded(
+    most: Duration,
+    work: impl FnOnce() -> Result<Program, ShaderErrors> + Send + 'static,
+) -> Result<Program, LoadError> {
     let budget = Budget::new(SHADER_COMPILE_BYTES_MAX);
     let (sender, compiled) = std::sync::mpsc::channel();
     let bound = Arc::clone(&budget);
     let work = move || {
         let result = {
             let _bound = Bounded::enter(bound);
-            compile_spec(&spec, &inputs, channels, allowed)
+            work()
         };
         // Nobody waits any more only where this thread never comes here.
         let _ = sender.send(result);
@@ -275,6 +285,7 @@ fn compile_bounded(
     std::thread::Builder::new().name("shader compiler".into()).spawn(work).map_err(|error| {
         failure(FailureReason::Internal, format!("no thread could be started to compile the shader: {error}"))
     })?;
+    let start = Instant::now();
     loop {
         match compiled.recv_timeout(Duration::from_millis(SHADER_COMPILE_LOOK_MS)) {
             Ok(result) => return result.map_err(|errors| LoadError::Failed(Failure::from(errors))),
@@ -282,6 +293,13 @@ fn compile_bounded(
                 let message = format!(
                     "Compiling the shader takes more than {} MiB of memory, which is the most that is allowed; look for large arrays in constant expressions.",
                     SHADER_COMPILE_BYTES_MAX >> 20
+                );
+                return Err(LoadError::Stuck(failure(FailureReason::LimitExceeded, message)));
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if start.elapsed() > most => {
+                let message = format!(
+                    "Compiling the shader takes more than {} s, which is the most that is allowed; make it shorter.",
+                    most.as_secs_f64()
                 );
                 return Err(LoadError::Stuck(failure(FailureReason::LimitExceeded, message)));
             }
@@ -336,4 +354,24 @@ fn compile_spec(
 fn failure(reason: FailureReason, message: String) -> Failure {
     let detail = FailureDetail { stage: "load".into(), message: message.clone(), ..FailureDetail::default() };
     Failure { reason, message, details: vec![detail] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_that_does_not_end_is_left_behind() {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let endless = move || {
+            // Until the test is over.
+            let _ = wait.recv();
+            Err(ShaderErrors::from(crate::shader_job::ShaderDiagnostic::new(crate::shader_job::Stage::Parse, "")))
+        };
+        match bounded(Duration::from_millis(50), endless) {
+            Err(LoadError::Stuck(failure)) => assert_eq!(failure.reason, FailureReason::LimitExceeded),
+            other => panic!("{other:?}"),
+        }
+        drop(release);
+    }
 }

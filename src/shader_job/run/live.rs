@@ -319,7 +319,9 @@ impl Live {
         let count = gpu.buffer("shader preview count", 16, usage)?;
         let packer = Packer::new(gpu, &self.output, PackFormat::Rgb8, self.program.output.color, &count, 0)?;
         let bytes = PackFormat::Rgb8.frame_bytes(self.program.size);
-        let packed = gpu.buffer("shader preview", bytes, usage)?;
+        // Only ever copied: it may be larger than what the adapter binds.
+        let copied = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let packed = gpu.buffer("shader preview", bytes, copied)?;
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("preview") });
         packer.record(&mut encoder, &packed);
         gpu.queue.submit([encoder.finish()]);

@@ -3,14 +3,16 @@
 //! 1. [`input`] (loader thread) compiles the text to a [`crate::shader_job::Program`] and reads the channels.
 //! 2. [`ShaderRun`] (device thread, a [`SliceWork`]) creates pipelines ([`pipelines`]) and resources ([`live`]), then simulates frame after
 //!    frame: [`clock`] says what the frame's uniforms are, the dispatches are submitted in batches that fit in a slice, two batches in
-//!    flight at most. So the device always has the next batch while the host looks at the last one.
+//!    flight at most. So the device always has the next batch while the host looks at the last one. Each dispatch is a submission of its
+//!    own, and each has [`DEVICE_HANG_MS`] to end.
 //! 3. A frame that is emitted is packed to the bytes that its encoder takes by a kernel ([`pack`]), copied to a buffer of a ring
 //!    ([`readback`]), and handed over a bounded channel to an encoder thread as a [`PackedFrame`]. Where the encoder is behind, the next
-//!    frame waits, and the device is free for other work.
+//!    frame waits, and the device is free for other work ([`SliceOutcome::Blocked`]).
 //!
 //! Frames are never skipped: frame k is simulated after frame k − 1, whatever is emitted. Its bits depend on the job and the adapter alone,
 //! not on batches or slices, since every dispatch is a pass of its own. The state between two frames can be read back ([`Live::save`]) and
-//! put back, to make room on the device and to go on after a crash.
+//! put back, to make room on the device and, as long as no frame was emitted, to go on in another process: frames that were emitted may be
+//! in an encoder still, which goes with its process.
 //!
 //! Knows neither files nor formats nor the protocol.
 
@@ -170,8 +172,8 @@ pub struct ShaderRun {
     batch_steps: usize,
     /// Work since the last state that somebody else has.
     unsaved: Duration,
-    /// Time of this slice that was spent waiting for the encoder.
-    idle: Duration,
+    /// All frames are simulated, and the device holds nothing of it any more; [`FrameMessage::End`] waits or is sent.
+    over: bool,
     ended: bool,
 }
 
@@ -186,15 +188,14 @@ struct OnDevice {
 
 /// Dispatches that were submitted together.
 struct Batch {
-    submission: wgpu::SubmissionIndex,
+    /// In order, each with the index of its dispatch for the message of a hang.
+    submissions: Vec<(wgpu::SubmissionIndex, usize)>,
     submitted: Instant,
     steps: usize,
     /// The frame that it ends with, its buffer, and the number that it is emitted under.
     emitted: Option<(Slot, u32)>,
     /// Reports alone.
     reports: Option<Slot>,
-    /// For the message of a hang.
-    first_dispatch: usize,
 }
 
 /// Batches that the device may have before the thread waits.
@@ -230,7 +231,7 @@ impl ShaderRun {
             waiting: VecDeque::new(),
             batch_steps: 0,
             unsaved: Duration::ZERO,
-            idle: Duration::ZERO,
+            over: false,
             ended: false,
             order,
         }
@@ -255,7 +256,7 @@ impl ShaderRun {
     fn slots(&self) -> usize {
         let emitted = self.order.input.spec.frames.count() as usize;
         let fit = (SHADER_FRAMES_BYTES_MAX / 2 / self.slot_bytes()) as usize;
-        fit.clamp(2, SHADER_READBACKS_MAX).min(emitted).max(1)
+        fit.clamp(1, SHADER_READBACKS_MAX).min(emitted).max(1)
     }
 
     /// Gets everything on the device, and the state that there is already.
@@ -266,9 +267,10 @@ impl ShaderRun {
         let start = Instant::now();
         let input = Arc::clone(&self.order.input);
         let wanted = self.device_bytes();
-        if wanted > SHADER_MEMORY_BYTES_MAX {
+        let most = SHADER_MEMORY_BYTES_MAX.min(gpu.adapter.budget_bytes);
+        if wanted > most {
             return Err(Stop::Device(DeviceError::Limit(format!(
-                "with its channels and the frames on their way back it needs {wanted} bytes of GPU memory, and {SHADER_MEMORY_BYTES_MAX} are allowed"
+                "with its channels and the frames on their way back it needs {wanted} bytes of GPU memory, and {most} are allowed"
             ))));
         }
         let compiled = pipelines::get(gpu, &input.key, &input.program).map_err(|error| match error {
@@ -332,12 +334,12 @@ impl ShaderRun {
             sum = sum.saturating_add(invocations(step));
             sum <= SHADER_FIRST_BATCH_INVOCATIONS_MAX
         });
-        fitting.count().max(1)
+        fitting.count().clamp(1, SHADER_BATCH_STEPS_MAX)
     }
 
     /// Submits the next batch; false where there is nothing to submit, or no buffer for it.
     fn submit(&mut self, gpu: &GpuContext<'_>) -> bool {
-        if self.frame >= self.frames_total() || !self.waiting.is_empty() {
+        if self.frame >= self.frames_total() {
             return false;
         }
         let steps = self.steps();
@@ -360,39 +362,35 @@ impl ShaderRun {
             on_device.live.write_uniforms(gpu, inputs);
         }
         let label = wgpu::CommandEncoderDescriptor { label: Some("shader frame") };
-        let mut encoder = gpu.device.create_command_encoder(&label);
-        for step in &steps[self.steps_done..end] {
-            on_device.live.record_step(&mut encoder, self.frame, *step);
-        }
-        if ends_frame {
-            on_device.live.record_end(&mut encoder);
-        }
+        let batch = &steps[self.steps_done..end];
         let mut reports = None;
-        match &emitted {
-            Some((slot, _)) => {
-                let packed = self.order.input.pack.frame_bytes(self.order.input.program.size);
-                on_device.live.record_pack(&mut encoder, slot.buffer());
-                on_device.live.record_reports(&mut encoder, slot.buffer(), packed);
+        let mut submissions = Vec::with_capacity(batch.len());
+        // A frame without a dispatch of its own still has an end.
+        for at in 0..batch.len().max(1) {
+            let mut encoder = gpu.device.create_command_encoder(&label);
+            if let Some(step) = batch.get(at) {
+                on_device.live.record_step(&mut encoder, self.frame, *step);
             }
-            None => {
-                reports = on_device.reports.take();
-                if let Some(slot) = &reports {
-                    on_device.live.record_reports(&mut encoder, slot.buffer(), 0);
+            if at + 1 >= batch.len() {
+                if ends_frame {
+                    on_device.live.record_end(&mut encoder);
+                }
+                if let Some((slot, _)) = &emitted {
+                    let packed = self.order.input.pack.frame_bytes(self.order.input.program.size);
+                    on_device.live.record_pack(&mut encoder, slot.buffer());
+                    on_device.live.record_reports(&mut encoder, slot.buffer(), packed);
+                } else {
+                    reports = on_device.reports.take();
+                    if let Some(slot) = &reports {
+                        on_device.live.record_reports(&mut encoder, slot.buffer(), 0);
+                    }
                 }
             }
+            submissions.push((gpu.queue.submit([encoder.finish()]), batch.get(at).map_or(0, |step| step.dispatch)));
         }
-        let submission = gpu.queue.submit([encoder.finish()]);
         emitted.iter().map(|(slot, _)| slot).chain(&reports).for_each(Slot::map);
-        let first_dispatch = steps.get(self.steps_done).map_or(0, |step| step.dispatch);
-        let steps = end - self.steps_done;
-        on_device.in_flight.push_back(Batch {
-            submission,
-            submitted: Instant::now(),
-            steps,
-            emitted,
-            reports,
-            first_dispatch,
-        });
+        let steps = batch.len();
+        on_device.in_flight.push_back(Batch { submissions, submitted: Instant::now(), steps, emitted, reports });
         self.steps_done = end;
         if ends_frame {
             self.steps_done = 0;
@@ -406,20 +404,21 @@ impl ShaderRun {
     fn collect(&mut self, gpu: &GpuContext<'_>) -> Result<(), Stop> {
         let on_device = self.live.as_mut().expect("collected after the set-up only");
         let Some(batch) = on_device.in_flight.pop_front() else { return Ok(()) };
-        if let Err(error) = gpu.wait(batch.submission) {
-            return Err(match error {
+        for (submission, dispatch) in batch.submissions {
+            gpu.wait(submission).map_err(|error| match error {
                 DeviceError::Timeout(_) => {
-                    let dispatch = &self.order.input.program.dispatches[batch.first_dispatch];
+                    let dispatch = &self.order.input.program.dispatches[dispatch];
                     Stop::Run(RunError::Hung(dispatch.entry_point.clone()))
                 }
                 other => Stop::Device(other),
-            });
+            })?;
         }
         // What a slice may take, shared by two batches and what the measurement misses.
         let seconds = batch.submitted.elapsed().as_secs_f64().max(1e-6);
         let target = gpu.slice_budget.as_secs_f64() / 3.0;
         let fitting = (batch.steps as f64 * target / seconds) as usize;
-        self.batch_steps = fitting.clamp(1, self.batch_steps.max(batch.steps).saturating_mul(4));
+        let most = self.batch_steps.max(batch.steps).saturating_mul(4).min(SHADER_BATCH_STEPS_MAX);
+        self.batch_steps = fitting.clamp(1, most);
         let program = &self.order.input.program;
         let mut ran_out = None;
         if let Some((slot, number)) = batch.emitted {
@@ -452,56 +451,42 @@ impl ShaderRun {
         }
     }
 
-    /// Hands frames to the encoder, as far as it has room; waits for it a little where it has none.
-    fn hand_over(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
-        let mut patience = Duration::from_millis(SHADER_ENCODER_WAIT_MS);
+    /// Hands frames to the encoder, as far as it has room.
+    fn hand_over(&mut self) -> Result<(), DeviceError> {
         while let Some(message) = self.waiting.pop_front() {
-            let back = match self.order.frames.try_send(message) {
-                Ok(()) => continue,
+            match self.order.frames.try_send(message) {
+                Ok(()) => {}
                 Err(TrySendError::Full(message)) => {
-                    let patience = std::mem::take(&mut patience);
-                    let (sent, idle) = gpu.idle(|| self.order.frames.send_timeout(message, patience));
-                    self.idle += idle;
-                    match sent {
-                        Ok(()) => continue,
-                        Err(error) => error.into_inner(),
-                    }
+                    self.waiting.push_front(message);
+                    break;
                 }
                 Err(TrySendError::Disconnected(_)) => {
                     return Err(DeviceError::Stopped("its encoder has ended".to_owned()));
                 }
-            };
-            self.waiting.push_front(back);
-            break;
+            }
         }
         Ok(())
     }
 
-    fn run_slice(&mut self, gpu: &GpuContext<'_>) -> Result<bool, Stop> {
+    fn run_slice(&mut self, gpu: &GpuContext<'_>) -> Result<(), Stop> {
         let start = Instant::now();
         let seconds_max = self.order.input.spec.limits.gpu_seconds;
-        let before = self.stats.gpu_seconds;
-        let encoder_was_behind = !self.waiting.is_empty();
-        self.hand_over(gpu)?;
-        if encoder_was_behind && !self.waiting.is_empty() {
-            return Ok(false);
-        }
         self.set_up(gpu)?;
-        let before = before.max(self.stats.gpu_seconds);
+        let before = self.stats.gpu_seconds;
         loop {
-            let submitted = self.submit(gpu);
+            let submitted = self.waiting.is_empty() && self.submit(gpu);
             let in_flight = self.in_flight();
             if in_flight >= BATCHES_IN_FLIGHT_MAX || (!submitted && in_flight > 0) {
                 self.collect(gpu)?;
-                self.hand_over(gpu)?;
+                self.hand_over()?;
             }
             let spent = start.elapsed();
-            let used = spent.saturating_sub(self.idle);
-            if before + used.as_secs_f64() > f64::from(seconds_max) && self.frame < self.frames_total() {
+            if before + spent.as_secs_f64() > f64::from(seconds_max) && self.frame < self.frames_total() {
                 return Err(Stop::Run(RunError::Seconds { seconds_max, frames: self.frame }));
             }
             let idle = !submitted && in_flight == 0;
-            if idle || spent >= gpu.slice_budget || self.order.cancel.load(Ordering::Relaxed) {
+            let cancelled = self.order.cancel.load(Ordering::Relaxed);
+            if idle || spent >= gpu.slice_budget || cancelled || self.leaves_between_frames() {
                 break;
             }
         }
@@ -509,8 +494,45 @@ impl ShaderRun {
         while self.in_flight() > 0 {
             self.collect(gpu)?;
         }
-        self.hand_over(gpu)?;
-        Ok(self.frame >= self.frames_total() && self.waiting.is_empty())
+        Ok(())
+    }
+
+    /// True where it is to leave the device, and stands between two frames.
+    fn leaves_between_frames(&self) -> bool {
+        self.order.put_aside.load(Ordering::Acquire) && self.steps_done == 0
+    }
+
+    /// Simulates the rest of a frame that was begun, since within a frame there is no state to go on from.
+    fn finish_frame(&mut self, gpu: &GpuContext<'_>) -> Result<(), Stop> {
+        let start = Instant::now();
+        while self.steps_done > 0 {
+            let submitted = self.submit(gpu);
+            if self.in_flight() == 0 {
+                break;
+            }
+            if !submitted || self.in_flight() >= BATCHES_IN_FLIGHT_MAX {
+                self.collect(gpu)?;
+            }
+        }
+        while self.in_flight() > 0 {
+            self.collect(gpu)?;
+        }
+        self.stats.gpu_seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// After the last frame: the device is free of it, and the encoder is told.
+    fn conclude(&mut self) {
+        let mut stats = Box::new(self.stats.clone());
+        if stats.not_finite_pixels > 0 {
+            let count = stats.not_finite_pixels;
+            stats.warnings.push(format!(
+                "{count} pixels were infinite or not a number; they became 65504, -65504 or 0 before the picture was written"
+            ));
+        }
+        self.waiting.push_back(FrameMessage::End(stats));
+        self.over = true;
+        self.live = None;
     }
 
     fn in_flight(&self) -> usize {
@@ -518,9 +540,8 @@ impl ShaderRun {
     }
 
     fn state(&self, gpu: &GpuContext<'_>) -> Result<Option<SimulatedState>, DeviceError> {
-        // Within a frame there is no state to go on from, and frames that nobody has taken would be lost.
         let Some(on_device) = &self.live else { return Ok(None) };
-        if self.steps_done > 0 || !self.waiting.is_empty() {
+        if self.steps_done > 0 {
             return Ok(None);
         }
         Ok(Some(SimulatedState {
@@ -531,9 +552,9 @@ impl ShaderRun {
         }))
     }
 
-    /// True where a state may be gone on from in another process: what was emitted is with the front end, and not in an encoder.
+    /// True where a state may be gone on from in another process: nothing was emitted, and so nothing is in an encoder.
     fn resumable_elsewhere(&self) -> bool {
-        self.stats.frames_emitted == 0 || self.order.input.spec.is_sequence()
+        self.stats.frames_emitted == 0
     }
 
     fn checkpoint_if_due(&mut self, gpu: &GpuContext<'_>, slice: Duration) -> Result<(), DeviceError> {
@@ -578,38 +599,44 @@ impl SliceWork for ShaderRun {
     }
 
     fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
+        if self.ended {
+            return Ok(SliceOutcome::Done);
+        }
+        self.hand_over()?;
+        if !self.waiting.is_empty() {
+            return Ok(SliceOutcome::Blocked);
+        }
+        // Everything is handed over: now it may leave.
+        if self.leaves_between_frames() && !self.over {
+            return Ok(SliceOutcome::More);
+        }
         let start = Instant::now();
-        let done = match self.run_slice(gpu) {
-            Ok(done) => done,
-            Err(Stop::Device(error)) => return Err(error),
-            Err(Stop::Run(error)) => {
-                self.end(RunEvent::Failed(error));
-                return Ok(SliceOutcome::Done);
-            }
-        };
-        let slice = start.elapsed().saturating_sub(std::mem::take(&mut self.idle));
-        self.stats.gpu_seconds += slice.as_secs_f64();
-        self.stats.slices += 1;
-        if done {
-            let mut stats = Box::new(self.stats.clone());
-            if stats.not_finite_pixels > 0 {
-                let count = stats.not_finite_pixels;
-                stats.warnings.push(format!(
-                    "{count} pixels were infinite or not a number; they became 65504, -65504 or 0 before the picture was written"
-                ));
-            }
-            match self.order.frames.try_send(FrameMessage::End(stats)) {
-                Ok(()) => {
-                    self.end(RunEvent::Finished);
+        if !self.over {
+            match self.run_slice(gpu) {
+                Ok(()) => {}
+                Err(Stop::Device(error)) => return Err(error),
+                Err(Stop::Run(error)) => {
+                    self.end(RunEvent::Failed(error));
                     return Ok(SliceOutcome::Done);
-                }
-                Err(TrySendError::Full(_)) => return Ok(SliceOutcome::More),
-                Err(TrySendError::Disconnected(_)) => {
-                    return Err(DeviceError::Stopped("its encoder has ended".to_owned()));
                 }
             }
         }
-        self.checkpoint_if_due(gpu, slice)?;
+        let slice = start.elapsed();
+        self.stats.gpu_seconds += slice.as_secs_f64();
+        self.stats.slices += 1;
+        if self.frame >= self.frames_total() {
+            if !self.over {
+                self.conclude();
+            }
+            self.hand_over()?;
+            if self.waiting.is_empty() {
+                self.end(RunEvent::Finished);
+                return Ok(SliceOutcome::Done);
+            }
+        } else {
+            self.hand_over()?;
+            self.checkpoint_if_due(gpu, slice)?;
+        }
         let event = RunEvent::Progress {
             frames_done: self.stats.frames_emitted,
             fraction: self.frame as f32 / self.frames_total() as f32,
@@ -641,10 +668,23 @@ impl SliceWork for ShaderRun {
     }
 
     fn bytes_wanted(&self, _gpu: &GpuContext<'_>) -> u64 {
-        if self.live.is_some() { 0 } else { self.device_bytes() }
+        // What waits for its encoder does not begin again before it is rid of its frames.
+        if self.live.is_some() || self.over || !self.waiting.is_empty() { 0 } else { self.device_bytes() }
     }
 
     fn evict(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        if self.live.is_none() {
+            return Ok(false);
+        }
+        match self.finish_frame(gpu) {
+            Ok(()) => {}
+            Err(Stop::Device(error)) => return Err(error),
+            // It makes room by ending.
+            Err(Stop::Run(error)) => {
+                self.end(RunEvent::Failed(error));
+                return Ok(true);
+            }
+        }
         let Some(state) = self.state(gpu)? else { return Ok(false) };
         self.evicted = Some(state);
         self.live = None;
@@ -652,7 +692,8 @@ impl SliceWork for ShaderRun {
     }
 
     fn put_aside_wanted(&self) -> bool {
-        self.order.put_aside.load(Ordering::Acquire)
+        // Its frame is finished first, and what it has emitted is handed over; what is over is finished instead.
+        !self.over && self.waiting.is_empty() && self.leaves_between_frames()
     }
 
     fn put_aside(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {

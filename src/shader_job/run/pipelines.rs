@@ -69,8 +69,8 @@ pub fn get(gpu: &GpuContext<'_>, key: &ProgramKey, program: &Program) -> Result<
 
 fn compile(gpu: &GpuContext<'_>, program: &Program) -> Result<Compiled, CompileError> {
     let refused = |unit: &Unit, what: String| {
-        let message =
-            format!("The GPU's compiler refused {}: {}", unit.name, what.lines().collect::<Vec<_>>().join(" ").trim());
+        let what = what.lines().collect::<Vec<_>>().join(" ");
+        let message = format!("The GPU's compiler refused {}: {}", unit.name, what.trim());
         CompileError::Refused(ShaderDiagnostic::new(Stage::Compile, message))
     };
     let mut layouts = Vec::with_capacity(program.units.len());

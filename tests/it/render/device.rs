@@ -158,3 +158,82 @@ fn a_buffer_larger_than_the_adapter_binds_is_refused_with_both_sizes() {
     let limit = device.report().storage_binding_bytes_max.to_string();
     assert!(error.to_string().contains("too large") && error.to_string().contains(&limit), "{error}");
 }
+
+/// Work whose look at itself goes wrong.
+struct Shy {
+    sender: std::sync::mpsc::Sender<&'static str>,
+    fault: fn(&GpuContext<'_>) -> Result<(), DeviceError>,
+    looked_at: bool,
+}
+
+impl SliceWork for Shy {
+    fn label(&self) -> &str {
+        "shy"
+    }
+    fn priority(&self) -> Priority {
+        Priority::Interactive
+    }
+    fn slice(&mut self, _gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
+        let _ = self.sender.send(if self.looked_at { "slice after the preview" } else { "slice" });
+        Ok(if self.looked_at { SliceOutcome::Done } else { SliceOutcome::More })
+    }
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+        self.looked_at = true;
+        (self.fault)(gpu)
+    }
+    fn cancelled(&self) -> bool {
+        false
+    }
+    fn abandon(&mut self, _why: Abandoned) {
+        let _ = self.sender.send("abandoned");
+    }
+}
+
+#[test]
+fn a_preview_that_fails_does_not_fail_the_work() {
+    let Some(device) = device_or_skip() else { return };
+    let faults: [fn(&GpuContext<'_>) -> Result<(), DeviceError>; 3] = [
+        |_| Err(DeviceError::OutOfMemory("on purpose".into())),
+        |gpu| gpu.buffer("too large", u64::MAX - 32, wgpu::BufferUsages::COPY_DST).map(drop),
+        |gpu| {
+            // Outside of every scope but the thread's own.
+            let _ = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("invalid on purpose"),
+                size: 16,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            });
+            Ok(())
+        },
+    ];
+    for fault in faults {
+        let (sender, receiver) = channel();
+        let id = device.submit(Box::new(Shy { sender, fault, looked_at: false })).expect("the thread takes work");
+        assert_eq!(receiver.recv(), Ok("slice"));
+        device.preview(id);
+        assert_eq!(receiver.iter().find(|told| *told != "slice"), Some("slice after the preview"));
+        assert_eq!(receiver.iter().last(), None, "it was abandoned");
+    }
+}
+
+#[test]
+fn a_compiler_that_panics_refuses_the_text_and_fails_nothing() {
+    let Some(device) = device_or_skip() else { return };
+    let (sender, receiver) = channel();
+    let fault = |gpu: &GpuContext<'_>| {
+        let refused = gpu.refusable(|| -> () { panic!("a fault of the compiler") });
+        assert!(matches!(&refused, Ok(Err(why)) if why.contains("a fault of the compiler")), "{refused:?}");
+        let refused = gpu.refusable(|| {
+            gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: None,
+                source: wgpu::ShaderSource::Wgsl("nonsense".into()),
+            })
+        });
+        assert!(matches!(refused, Ok(Err(_))), "{refused:?}");
+        assert_eq!(gpu.refusable(|| 5), Ok(Ok(5)));
+        panic!("the end");
+    };
+    device.submit(Box::new(Faulty { fault, sender })).expect("the device thread takes work");
+    let Ok(Abandoned::Failed(DeviceError::Stopped(why))) = receiver.recv() else { panic!("no answer") };
+    assert!(why.contains("the end"), "{why}");
+}

@@ -231,3 +231,35 @@ async fn animations_of_a_job_decode_to_its_frames() {
     assert_eq!((found.as_str(), files[0].0.as_str()), ("video/mp4", "animation.mp4"));
     assert_eq!(parsed(&files[0].1).1.len(), 5);
 }
+
+#[test]
+fn a_film_whose_frames_last_for_minutes_is_a_film_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for (frame_rate, milliseconds) in [(0.01, 100_000), (0.0004, 2_500_000)] {
+        let settings =
+            AnimationSettings { format: Format::Mp4, size: [640, 360], frame_rate, alpha: false, quality: 50 };
+        let path = folder.path().join("slow.mp4");
+        let mut writer = AnimationWriter::create(&path, settings).unwrap();
+        for grey in [50, 200] {
+            writer.push_frame(vec![grey; settings.frame_bytes()]).unwrap();
+        }
+        writer.finish().unwrap();
+        let (moov, samples) = parsed(&std::fs::read(&path).unwrap());
+        let head = &moov.trak[0].mdia.mdhd;
+        assert_eq!((samples.len(), head.duration * 1000 / u64::from(head.timescale)), (2, 2 * milliseconds));
+    }
+}
+
+#[test]
+fn what_a_format_has_no_room_for_is_not_tried_again_and_a_full_disk_is() {
+    use kiln::image::EncodeError;
+    use kiln::job::{Disposition, FailureReason};
+    let settings =
+        AnimationSettings { format: Format::Gif, size: [70_000, 1], frame_rate: 1.0, alpha: false, quality: 50 };
+    let folder = tempfile::tempdir().unwrap();
+    let refused = AnimationWriter::create(&folder.path().join("wide.gif"), settings).map(drop).unwrap_err();
+    assert_eq!(refused.reason(), FailureReason::LimitExceeded);
+    assert_eq!(EncodeError::TooLarge { bytes_max: 1 << 30 }.reason().disposition(), Disposition::Fail);
+    let full = EncodeError::Io { path: "x".into(), source: std::io::ErrorKind::StorageFull.into() };
+    assert_eq!(full.reason().disposition(), Disposition::Retry);
+}

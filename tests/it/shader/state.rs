@@ -4,9 +4,9 @@ use crate::process::harness::gpu_or_skip;
 use kiln::device::{AdapterSelector, DeviceHandle, DeviceThread};
 use kiln::gpu_process::checkpoint::SavedState;
 use kiln::job::shader::{ShaderDialect, ShaderSpec};
-use kiln::job::{AttachedFiles, JobSpec, Priority};
+use kiln::job::{AttachedFiles, FailureReason, JobSpec, Priority};
 use kiln::shader_job::run::{
-    FrameMessage, PackedFrame, RunEvent, ShaderInput, ShaderOrder, ShaderRun, ShaderStats, input,
+    FrameMessage, LoadError, PackedFrame, RunEvent, ShaderInput, ShaderOrder, ShaderRun, ShaderStats, input,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +29,13 @@ const MIXED: &str = "
 ";
 
 fn load(device: &DeviceHandle, source: &str, frames: u32) -> Arc<ShaderInput> {
+    load_frames(device, source, [frames - 1, frames - 1])
+}
+
+/// The same, with all frames from the first to the last as outputs.
+fn load_frames(device: &DeviceHandle, source: &str, [start, end]: [u32; 2]) -> Arc<ShaderInput> {
     let document = serde_json::json!({"kind": "shader", "dialect": "compute_toys", "float32": true, "source": source,
-        "size": [45, 30], "frame": frames - 1, "limits": {"gpu_seconds": 3600}});
+        "size": [45, 30], "frames": {"start": start, "end": end}, "limits": {"gpu_seconds": 3600}});
     let Ok(JobSpec::Shader(spec)) = JobSpec::from_document(document, &AttachedFiles::default()) else {
         panic!("a valid document");
     };
@@ -51,7 +56,18 @@ struct Running {
 }
 
 fn start(device: &DeviceHandle, input: &Arc<ShaderInput>, resume: Option<SavedState>, priority: Priority) -> Running {
-    let (frames, arriving) = crossbeam_channel::bounded(8);
+    start_queued(device, input, resume, priority, 8)
+}
+
+/// The same, with so many frames that wait for their encoder.
+fn start_queued(
+    device: &DeviceHandle,
+    input: &Arc<ShaderInput>,
+    resume: Option<SavedState>,
+    priority: Priority,
+    queued: usize,
+) -> Running {
+    let (frames, arriving) = crossbeam_channel::bounded(queued);
     let (told, events) = crossbeam_channel::unbounded();
     let put_aside = Arc::new(AtomicBool::new(false));
     let run = ShaderRun::new(ShaderOrder {
@@ -196,5 +212,121 @@ fn what_was_compiled_for_one_client_is_not_used_for_another() {
     assert_eq!([&first, &again, &other].map(|input| input.compiled_before), [false, true, false]);
     assert!(first.key == again.key && first.key != other.key);
     assert!(!Arc::ptr_eq(&first.program, &other.program));
+    thread.shutdown();
+}
+
+#[test]
+fn a_run_whose_encoder_is_behind_stands_in_nobodys_way() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let (thread, device) = DeviceThread::spawn(&AdapterSelector::Auto).unwrap();
+    let blocked = start_queued(&device, &load_frames(&device, MIXED, [0, 19]), None, Priority::Interactive, 1);
+    blocked.wait_for_progress();
+    // Nobody takes its frames. Work that came later, and is less urgent, has the device for itself.
+    let other = start(&device, &load(&device, MIXED, 3000), None, Priority::Batch);
+    let mut told = 0;
+    for event in &other.events {
+        match event {
+            RunEvent::Finished => break,
+            RunEvent::Progress { .. } => told += 1,
+            RunEvent::Preempted => panic!("work that does nothing has taken the device"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let busy = device.gpu_seconds();
+    // Now its encoder goes on, and it comes to its end.
+    let (mut numbers, mut stats) = (Vec::new(), None);
+    for message in &blocked.frames {
+        match message {
+            FrameMessage::Frame(frame) => numbers.push(frame.number),
+            FrameMessage::End(end) => stats = Some(end),
+        }
+    }
+    assert_eq!(numbers, (0..20).collect::<Vec<u32>>());
+    let stats = stats.expect("its last message");
+    assert!(stats.slices <= 2 * 20 + 2, "waiting was counted as work: {} slices beside {told}", stats.slices);
+    assert!(stats.gpu_seconds <= device.gpu_seconds() && busy > 0.0);
+    thread.shutdown();
+}
+
+/// A frame that takes several slices, so that it is interrupted in the middle.
+const LONG_FRAMES: &str = "
+#storage cells array<array<uint, SCREEN_WIDTH>, SCREEN_HEIGHT>
+#dispatch_count advance 250
+@compute @workgroup_size(8, 8) fn advance(@builtin(global_invocation_id) id: uint3) {
+    if (id.x >= SCREEN_WIDTH || id.y >= SCREEN_HEIGHT) { return; }
+    for (var i = 0u; i < 40u; i++) {
+        cells[id.y][id.x] = cells[id.y][id.x] * 1664525u + id.x * 7u + dispatch.id + time.frame + 1013904223u;
+    }
+}
+@compute @workgroup_size(8, 8) fn draw(@builtin(global_invocation_id) id: uint3) {
+    if (id.x >= SCREEN_WIDTH || id.y >= SCREEN_HEIGHT) { return; }
+    textureStore(screen, int2(id.xy), float4(float(cells[id.y][id.x] >> 24u) / 255.0));
+}
+";
+
+#[test]
+fn a_run_leaves_the_device_between_two_frames_and_never_within_one() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let (thread, device) = DeviceThread::spawn(&AdapterSelector::Auto).unwrap();
+    let input = load(&device, LONG_FRAMES, 60);
+    let expected = frame(start(&device, &input, None, Priority::Normal).end());
+    // Often enough that it is asked in the middle of a frame.
+    let mut state = None;
+    for turn in 0..3 {
+        let running = start(&device, &input, state, Priority::Normal);
+        running.wait_for_progress();
+        running.put_aside.store(true, Ordering::Release);
+        state = match running.end() {
+            End::Aside(Some(state)) => Some(state),
+            End::Aside(None) => panic!("turn {turn}: what was done is lost"),
+            End::Frame(found, _) => {
+                assert!(found == expected && turn > 0);
+                thread.shutdown();
+                return;
+            }
+        };
+    }
+    assert!(frame(start(&device, &input, state, Priority::Normal).end()) == expected);
+    thread.shutdown();
+}
+
+#[test]
+fn a_run_that_has_emitted_frames_leaves_no_state_that_would_lose_them() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let (thread, device) = DeviceThread::spawn(&AdapterSelector::Auto).unwrap();
+    let running = start(&device, &load_frames(&device, MIXED, [0, 3999]), None, Priority::Normal);
+    let first = running.frames.recv_timeout(Duration::from_secs(120)).expect("a frame");
+    assert!(matches!(first, FrameMessage::Frame(frame) if frame.number == 0));
+    running.put_aside.store(true, Ordering::Release);
+    // The encoder takes what is on its way, or the run could not leave.
+    let frames = running.frames.clone();
+    let encoder = std::thread::spawn(move || frames.iter().count());
+    assert!(matches!(running.end(), End::Aside(None)));
+    encoder.join().expect("it only counts");
+    thread.shutdown();
+}
+
+#[test]
+fn a_shader_that_needs_more_than_the_device_has_is_refused_before_it_runs() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let (thread, device) = DeviceThread::spawn_with_budget(&AdapterSelector::Auto, Some(100 << 10)).unwrap();
+    let document =
+        serde_json::json!({"kind": "shader", "dialect": "compute_toys", "source": MIXED, "size": [450, 300]});
+    let Ok(JobSpec::Shader(spec)) = JobSpec::from_document(document, &AttachedFiles::default()) else {
+        panic!("a valid document");
+    };
+    let none = |_: &_| panic!("there are no channels");
+    let refused = input::load(spec, "tests", device.report(), none).map(drop);
+    let Err(LoadError::Failed(failure)) = refused else { panic!("{refused:?}") };
+    assert_eq!(failure.reason, FailureReason::LimitExceeded);
+    assert!(failure.message.contains(&format!("{} are allowed", 100 << 10)), "{}", failure.message);
     thread.shutdown();
 }

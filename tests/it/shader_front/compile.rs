@@ -308,3 +308,17 @@ fn a_sidecar_of_the_site_is_read_as_it_is() {
     assert_eq!(Sidecar::parse(b"{}").expect("everything is optional"), Sidecar::default());
     assert!(Sidecar::parse(b"[1]").expect_err("no object").contains("uniforms"));
 }
+
+#[test]
+fn the_last_picture_is_known_by_its_format_wherever_it_is_declared() {
+    let texture = "@group(0) @binding(1) var previous: texture_2d<f32>;";
+    let output = "@group(0) @binding(0) var output: texture_storage_2d<rgba32float, write>;";
+    let main =
+        "@compute @workgroup_size(1) fn main() { textureStore(output, vec2u(), textureLoad(previous, vec2u(), 0)); }";
+    for source in [format!("{texture}\n{output}\n{main}"), format!("{output}\n{texture}\n{main}")] {
+        let program = program(Dialect::Kiln, &source);
+        let previous = program.units[0].bindings.iter().find(|binding| binding.name == "previous").unwrap();
+        let expected = BindingKind::Texture { source: TextureSource::Previous, array: false, filterable: false };
+        assert_eq!(previous.kind, expected, "{source}");
+    }
+}

@@ -130,6 +130,90 @@ fn memory_of_an_invocation_and_of_a_workgroup_is_bounded() {
 }
 
 #[test]
+fn values_that_are_no_variables_are_bounded_like_those() {
+    let screen = |value: &str| format!("textureStore(screen, int2(id.xy), float4(float({value})));");
+    let big = toy(&format!("let big = array<u32, 60000000>();\n{}", screen("big[id.x]")));
+    let (stage, line, message) = refusal(TOY, &big);
+    assert_eq!((stage, line), (Stage::Limit, Some(3)), "{message}");
+    assert!(message.contains("240000000 bytes"), "{message}");
+    let constant = format!("const big = array<u32, 60000000>();\n{}", toy(&screen("big[id.x]")));
+    assert_eq!(refusal(TOY, &constant).0, Stage::Limit);
+    let storage = "struct Data { data: array<u32, 1000000>, one: u32 }\n#storage a Data\n#storage b Data\n";
+    for body in [format!("let c = a.data;\n{}", screen("c[id.x]")), "a.data = b.data;".into(), "a = b;".into()] {
+        let (stage, line, message) = refusal(TOY, &format!("{storage}{}", toy(&body)));
+        assert_eq!(stage, Stage::Limit, "{body}: {message}");
+        assert!(message.contains("used as a whole") && line == Some(6), "{body}: line {line:?}, {message}");
+    }
+    // Every value that is indexed with a number known at run time becomes a variable, and those add up.
+    let spilled = |count: usize| {
+        let values: String =
+            (0..count).map(|n| format!("let v{n} = array<u32, 4096>();\nsum += v{n}[id.x % 4096u];\n")).collect();
+        toy(&format!("var sum = 0u;\n{values}{}", screen("sum")))
+    };
+    assert!(refusal(TOY, &spilled(9)).2.contains("bytes of private memory"));
+    assert!(compiled(TOY, &spilled(7)).is_ok(), "7 × 16 KiB are within the bound");
+    let arguments = format!(
+        "fn first(a: array<u32, 5000>) -> u32 {{ return a[0]; }}\n{}",
+        toy(&format!("var x: array<u32, 5000>;\n{}", screen("first(x)")))
+    );
+    assert!(refusal(TOY, &arguments).2.contains("20000 bytes is used as a whole"));
+    // What real shaders do stays allowed.
+    let usual = "struct P { pos: vec4f, trail: array<vec4f, 16> }\n#storage many array<P, 1000>\nconst table = array<f32, 4>(1, 2, 3, 4);\n";
+    let body = format!("var p = many[id.x];\nmany[id.y] = p;\nlet t = table;\n{}", screen("t[id.x % 4u]"));
+    assert!(compiled(TOY, &format!("{usual}{}", toy(&body))).is_ok());
+}
+
+#[test]
+fn copies_of_large_values_count_as_what_compilers_make_of_them() {
+    let copies = |count: usize| {
+        let body = "many[id.x] = many[id.y];\n".repeat(count);
+        format!("struct P {{ trail: array<vec4f, 1000> }}\n#storage many array<P, 100>\n{}", toy(&body))
+    };
+    assert!(compiled(TOY, &copies(50)).is_ok());
+    assert!(refusal(TOY, &copies(500)).2.contains("too large for a compiler"));
+}
+
+#[test]
+fn what_a_text_puts_into_warnings_and_messages_is_bounded() {
+    let run = toy("textureStore(screen, int2(id.xy), float4(1.0));");
+    let long = program(TOY, &format!("#workgroup_count {} 1 1 1\n{run}", "\\".repeat(100_000)));
+    let [warning] = &long.warnings[..] else { panic!("{} warnings", long.warnings.len()) };
+    assert!(warning.len() <= SHADER_MESSAGE_BYTES_MAX, "{} bytes", warning.len());
+    let many: String = (0..1000).map(|n| format!("#workgroup_count nobody{n} 1 1 1\n")).collect();
+    let many = program(TOY, &format!("{many}{run}")).warnings;
+    assert_eq!(many.len(), SHADER_WARNINGS_MAX + 1);
+    assert_eq!(many.last().unwrap(), "There are 984 more warnings.");
+    let (.., message) = refusal(TOY, &format!("#{}\n{run}", "x".repeat(200_000)));
+    assert!(message.len() <= SHADER_MESSAGE_BYTES_MAX, "{} bytes", message.len());
+}
+
+#[test]
+fn numbers_of_bindings_are_bounded_up_to_the_last_one() {
+    let bound = |number: u64| {
+        format!(
+            "@group(0) @binding({number}) var output: texture_storage_2d<rgba8unorm, write>;
+            @compute @workgroup_size(1) fn main() {{ textureStore(output, vec2u(), vec4f()); }}"
+        )
+    };
+    assert!(compiled(KILN, &bound(998)).is_ok());
+    for number in [999, 1000, u64::from(u32::MAX) - 1, u64::from(u32::MAX)] {
+        let (stage, line, message) = refusal(KILN, &bound(number));
+        assert_eq!((stage, line), (Stage::Limit, Some(1)), "{number}: {message}");
+    }
+}
+
+#[test]
+fn a_directive_that_is_taken_away_leaves_every_place_where_it_was() {
+    let source = "enable /* \u{fc}\u{20ac}\u{1f680} */ subgroups; fn f() { nobody(); }
+        @compute @workgroup_size(1) fn main() {}";
+    let mut request = ShaderSource::new(KILN, source.as_bytes(), SIZE);
+    request.allowed.subgroups = true;
+    let errors = compile(&request).expect_err("it calls nobody");
+    let first = errors.first();
+    assert_eq!((first.line, first.column), (Some(1), Some(38)), "{first:?}");
+}
+
+#[test]
 fn dispatches_and_storage_are_bounded() {
     let run = toy("textureStore(screen, int2(id.xy), float4(1.0));");
     let (stage, line, message) = refusal(TOY, &corpus_text("workgroups_65535_cubed.wgsl"));

@@ -74,6 +74,7 @@ fn the_mouse_counts_from_below_and_its_signs_say_when_it_was_pressed() {
         clock(&program, 0, frame)[8..12].iter().map(|word| f32::from_bits(*word)).collect::<Vec<_>>()
     };
     assert_eq!(mouse(&frame), [0.0; 4], "nobody touched it");
+    frame.mouse.touched = true;
     (frame.mouse.held, frame.mouse.start, frame.mouse.down, frame.mouse.pressed) = ([10, 8], [4, 3], true, true);
     assert_eq!(mouse(&frame), [10.0, 40.0, 4.0, 45.0]);
     frame.mouse.pressed = false;
