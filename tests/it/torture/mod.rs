@@ -30,6 +30,54 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
+/// When to kill: at some time, or right after something has appeared in the data folder, which is when the row that names it is not
+/// written yet.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    After(Duration),
+    /// An attempt has its folder: it was claimed just now.
+    Attempt,
+    /// A finished picture is a blob, and not yet an output.
+    Output,
+    /// A checkpoint is a blob, and not yet the task's.
+    Checkpoint,
+    /// An attempt's folder is gone: it was committed just now.
+    Committed,
+}
+
+impl Moment {
+    fn draw(random: &mut Seeded) -> Self {
+        match random.below(8) {
+            0 => Self::Attempt,
+            1 | 2 => Self::Output,
+            3 => Self::Checkpoint,
+            4 => Self::Committed,
+            _ => Self::After(Duration::from_millis(random.below(1200))),
+        }
+    }
+
+    /// Waits for it; a moment that does not come is let go after a while.
+    async fn comes(self, data: &Path) {
+        let (folder, wanted) = match self {
+            Self::After(wait) => return tokio::time::sleep(wait).await,
+            Self::Attempt => ("spool", true),
+            Self::Output => ("blobs/outputs", true),
+            Self::Checkpoint => ("blobs/checkpoints", true),
+            Self::Committed => ("spool", false),
+        };
+        let entries = || std::fs::read_dir(data.join(folder)).map_or(0, Iterator::count);
+        let mut before = entries();
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let now = entries();
+            if (wanted && now > before) || (!wanted && now < before) {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
 #[derive(Default)]
 struct Kills {
     server: u64,
@@ -53,9 +101,15 @@ async fn nothing_is_lost_doubled_stuck_or_left_behind_when_processes_are_killed_
     while kills.server + kills.gpu < kills_wanted {
         // Jobs are spread over the kills, so that there is always something to lose.
         let share = (kills.server + kills.gpu + 1) * jobs_wanted / kills_wanted;
-        let moment = Duration::from_millis(random.below(1200));
-        let _ = tokio::time::timeout(moment, ledger.submit_until(&server, share)).await;
-        ledger.look(&server).await;
+        let moment = Moment::draw(&mut random);
+        let submits = async {
+            ledger.submit_until(&server, share).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = submits => {}
+            () = moment.comes(data.path()) => {}
+        }
         if random.below(2) == 0 {
             if let Some(pid) = gpu_process_of(server.pid()) {
                 signal(pid, "KILL");
@@ -66,6 +120,7 @@ async fn nothing_is_lost_doubled_stuck_or_left_behind_when_processes_are_killed_
             kills.server += 1;
             server = Server::start(data.path(), "auto");
         }
+        ledger.look(&server).await;
         let all = kills.server + kills.gpu;
         if all % 50 == 0 {
             eprintln!("{all} kills, {} jobs accepted, {} ended", ledger.accepted(), ledger.ended());
