@@ -12,7 +12,7 @@ pub struct PackedSky {
     pub width: u32,
     /// Texels.
     pub height: u32,
-    /// See [`pack_radiance`].
+    /// See `pack_radiance`.
     pub texels: Vec<[u32; 2]>,
     /// (bits of the threshold, alias).
     pub alias: Vec<[u32; 2]>,

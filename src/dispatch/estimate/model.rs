@@ -3,7 +3,7 @@
 //! Cost is taken to be log-normal, since it is positive and its errors are factors. Every name of a job (see [`super::features`]) is a
 //! node that keeps a recency-weighted linear regression of ln(cost) on ln(work): its slope is 1 where cost is proportional to work,
 //! and less where a fixed part matters. A prediction starts from the most general node and lets every more special one correct it by
-//! as much as that one has seen (an empirical-Bayes shrinkage: a node of weight n counts n against [`PRIOR_WEIGHT`]).
+//! as much as that one has seen (an empirical-Bayes shrinkage: a node of weight n counts n against `PRIOR_WEIGHT`).
 
 use super::features::Features;
 use crate::job::Priority;

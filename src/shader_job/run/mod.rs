@@ -1,16 +1,16 @@
 //! Runs a compiled shader job on the device: how a frame goes.
 //!
 //! 1. [`input`] (loader thread) compiles the text to a [`crate::shader_job::Program`] and reads the channels.
-//! 2. [`ShaderRun`] (device thread, a [`SliceWork`]) creates pipelines ([`pipelines`]) and resources ([`live`]), then simulates frame after
+//! 2. [`ShaderRun`] (device thread, a [`SliceWork`]) creates pipelines (`pipelines`) and resources (`live`), then simulates frame after
 //!    frame: [`clock`] says what the frame's uniforms are, the dispatches are submitted in batches that fit in a slice, two batches in
 //!    flight at most. So the device always has the next batch while the host looks at the last one. Each dispatch is a submission of its
 //!    own, and each has [`DEVICE_HANG_MS`] to end.
 //! 3. A frame that is emitted is packed to the bytes that its encoder takes by a kernel ([`pack`]), copied to a buffer of a ring
-//!    ([`readback`]), and handed over a bounded channel to an encoder thread as a [`PackedFrame`]. Where the encoder is behind, the next
+//!    (`readback`), and handed over a bounded channel to an encoder thread as a [`PackedFrame`]. Where the encoder is behind, the next
 //!    frame waits, and the device is free for other work ([`SliceOutcome::Blocked`]).
 //!
 //! Frames are never skipped: frame k is simulated after frame k − 1, whatever is emitted. Its bits depend on the job and the adapter alone,
-//! not on batches or slices, since every dispatch is a pass of its own. The state between two frames can be read back ([`Live::save`]) and
+//! not on batches or slices, since every dispatch is a pass of its own. The state between two frames can be read back (`Live::save`) and
 //! put back, to make room on the device and, as long as no frame was emitted, to go on in another process: frames that were emitted may be
 //! in an encoder still, which goes with its process.
 //!
