@@ -302,9 +302,11 @@ fn start(data: &Path) -> Server {
     Server::start_with(data, "auto", &["--checkpoint-ms", "300"])
 }
 
-/// Waits until the job has a checkpoint on disk.
+/// Waits until a task has a checkpoint, and not only the file of one: the row is written when the next file appears.
 async fn wait_for_checkpoint(data: &Path) {
-    wait_for("a checkpoint", async || (!files_under(&data.join("blobs/checkpoints")).is_empty()).then_some(())).await;
+    let folder = data.join("blobs/checkpoints");
+    let first = wait_for("a checkpoint", async || files_under(&folder).pop()).await;
+    wait_for("another checkpoint", async || files_under(&folder).into_iter().find(|file| *file != first)).await;
 }
 
 #[tokio::test]

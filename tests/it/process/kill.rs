@@ -73,7 +73,16 @@ async fn every_accepted_job_finishes_after_the_server_was_killed_and_nothing_is_
         expected.push(std::path::Path::new("assets").join(&sha256[..2]).join(sha256));
     }
     expected.sort();
-    assert_eq!(files_under(&data.path().join("blobs")), expected, "blobs that no job names, or that are missing");
+    // The state of a finished render of some seconds is kept, one for each job, so that it can be extended.
+    let (kept, found): (Vec<_>, Vec<_>) =
+        files_under(&data.path().join("blobs")).into_iter().partition(|file| file.starts_with("checkpoints"));
+    assert_eq!(found, expected, "blobs that no job names, or that are missing");
+    for id in &ids {
+        let of_job = kept.iter().filter(|file| file.starts_with(std::path::Path::new("checkpoints").join(id))).count();
+        assert!(of_job <= 1, "job {id} has the checkpoints {kept:?}");
+    }
+    let ours = |file: &std::path::PathBuf| ids.iter().any(|id| file.starts_with(format!("checkpoints/{id}")));
+    assert!(kept.iter().all(ours), "checkpoints of no job: {kept:?}");
     wait_for("an empty spool", async || files_under(&data.path().join("spool")).is_empty().then_some(())).await;
 }
 
