@@ -129,11 +129,13 @@ fn a_checkpoint_that_is_damaged_or_anothers_is_ignored_with_a_warning() {
         return;
     }
     let stage = Stage::new();
-    let run = RunTask { checkpoint_ms: 1, ..stage.task(json!({})) };
+    // Of some slices, so that there is a checkpoint between two of them.
+    let some_slices = |seed: u32| stage.task(json!({"samples": 4_000, "seed": seed}));
+    let run = RunTask { checkpoint_ms: 1, ..some_slices(0) };
     let ended = stage.run(&run);
     let (expected, _) = ended.picture(&run);
     let good = std::fs::read(ended.checkpoints.first().expect("it takes long enough for a checkpoint")).unwrap();
-    let other = RunTask { checkpoint_ms: 1, ..stage.task(json!({"seed": 9})) };
+    let other = RunTask { checkpoint_ms: 1, ..some_slices(9) };
     let others = std::fs::read(stage.run(&other).checkpoints.first().expect("as above")).unwrap();
 
     let flipped = |at: usize| {
@@ -156,13 +158,13 @@ fn a_checkpoint_that_is_damaged_or_anothers_is_ignored_with_a_warning() {
     for (what, bytes) in cases {
         let path = stage.folder.path().join("damaged");
         std::fs::write(&path, bytes).unwrap();
-        let run = RunTask { checkpoint: Some(path), ..stage.task(json!({})) };
+        let run = RunTask { checkpoint: Some(path), ..some_slices(0) };
         let ended = stage.run(&run);
         let warned = ended.logs.iter().any(|line| line.starts_with("warning: a checkpoint was ignored"));
         assert!(warned, "{what}: {:?}", ended.logs);
         assert!(ended.picture(&run).0 == expected, "{what}: it changed the picture");
     }
-    let missing = RunTask { checkpoint: Some("/nonexistent/checkpoint".into()), ..stage.task(json!({})) };
+    let missing = RunTask { checkpoint: Some("/nonexistent/checkpoint".into()), ..some_slices(0) };
     assert!(stage.run(&missing).picture(&missing).0 == expected);
 }
 
