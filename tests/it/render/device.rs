@@ -192,7 +192,8 @@ impl SliceWork for Shy {
 #[test]
 fn a_preview_that_fails_does_not_fail_the_work() {
     let Some(device) = device_or_skip() else { return };
-    let faults: [fn(&GpuContext<'_>) -> Result<(), DeviceError>; 3] = [
+    type Fault = fn(&GpuContext<'_>) -> Result<(), DeviceError>;
+    let faults: [Fault; 3] = [
         |_| Err(DeviceError::OutOfMemory("on purpose".into())),
         |gpu| gpu.buffer("too large", u64::MAX - 32, wgpu::BufferUsages::COPY_DST).map(drop),
         |gpu| {
