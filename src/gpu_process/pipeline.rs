@@ -527,7 +527,8 @@ impl Shared {
             };
             let progress =
                 loaded.progress(Phase::Encoding, 1.0, film.samples, stats.gpu_seconds - stats.inherited_seconds);
-            let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+            // Not a courtesy: what a job is charged for, and what is learnt of its cost, is in it.
+            let _ = self.replies.send(Reply::Progress { task: key, progress });
             let result = if cancel.load(Ordering::Acquire) {
                 TaskEnd::Cancelled
             } else {

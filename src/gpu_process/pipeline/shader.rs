@@ -264,6 +264,10 @@ impl Shared {
             stats
         };
         let Some(stats) = stats else { return Ok(None) };
+        // Not a courtesy: what a job is charged for, and what is learnt of its cost, is in it.
+        let gpu_seconds = stats.gpu_seconds - stats.inherited_seconds;
+        let progress = Totals::of(input).progress(Phase::Encoding, 1.0, stats.frames_emitted, gpu_seconds);
+        let _ = self.replies.send(Reply::Progress { task: *key, progress });
         for message in &stats.warnings {
             let _ = self.replies.send(Reply::Log { task: *key, message: format!("warning: {message}") });
         }

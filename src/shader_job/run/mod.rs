@@ -71,7 +71,7 @@ pub enum RunEvent {
         frames_done: u32,
         /// [0, 1] of the simulation.
         fraction: f32,
-        /// Seconds of slices so far.
+        /// Seconds of this attempt's slices so far.
         gpu_seconds: f64,
     },
     /// The picture so far: 8-bit sRGB, three bytes a pixel, and the number of the frame in it.
@@ -115,6 +115,8 @@ pub enum RunError {
 pub struct ShaderStats {
     /// Seconds of slices; those before an interruption too.
     pub gpu_seconds: f64,
+    /// Of these, the seconds of earlier attempts, which are in the checkpoint that it went on from.
+    pub inherited_seconds: f64,
     /// Of these, seconds until the first dispatch: compiling, creating.
     pub setup_seconds: f64,
     /// Frames simulated in this attempt.
@@ -298,7 +300,10 @@ impl ShaderRun {
                 self.frame = state.frame;
                 self.clock = Clock::at(&input.spec, state.frame);
                 self.stats.frames_emitted = state.frames_emitted;
-                self.stats.gpu_seconds = self.stats.gpu_seconds.max(state.gpu_seconds);
+                // Of an eviction it has them already.
+                let more_seconds = (state.gpu_seconds - self.stats.gpu_seconds).max(0.0);
+                self.stats.gpu_seconds += more_seconds;
+                self.stats.inherited_seconds += more_seconds;
             } else {
                 let note = "warning: a checkpoint was ignored and the work begins again: it is of another size";
                 (self.order.events)(RunEvent::Note(note.to_owned()));
@@ -640,7 +645,7 @@ impl SliceWork for ShaderRun {
         let event = RunEvent::Progress {
             frames_done: self.stats.frames_emitted,
             fraction: self.frame as f32 / self.frames_total() as f32,
-            gpu_seconds: self.stats.gpu_seconds,
+            gpu_seconds: self.stats.gpu_seconds - self.stats.inherited_seconds,
         };
         (self.order.events)(event);
         Ok(SliceOutcome::More)

@@ -49,6 +49,22 @@ async fn stills_of_every_format_hold_the_same_picture() {
     }
 }
 
+/// Progress is told from time to time; what a job is charged for, and what is learnt of its cost, must not depend on that.
+#[tokio::test]
+async fn a_still_counts_what_it_used_of_the_device() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), "auto");
+    let job = succeeded(wgsl(&server, "width=96&height=96&reuse=false", SLOW).await);
+    let used = job["report"]["run"]["gpu_seconds"].as_f64().expect("the report says what was used");
+    let counted = job["progress"]["gpu_seconds"].as_f64().expect("progress says what was used");
+    assert!(used > 0.002, "{job:#}");
+    assert!((counted - used).abs() < 0.001, "counted {counted}, used {used}");
+    assert_eq!(job["progress"]["frames_done"], 1, "{job:#}");
+}
+
 #[tokio::test]
 async fn frames_of_a_sequence_can_be_downloaded_while_the_job_goes_on() {
     if !gpu_or_skip() {

@@ -142,6 +142,7 @@ fn a_run_that_was_put_aside_goes_on_to_the_same_picture() {
     let resumed = start(&device, &input, Some(state.clone()), Priority::Normal);
     let End::Frame(found, stats) = resumed.end() else { panic!("it was put aside again") };
     assert!(stats.frames_simulated < 4000, "it began again: {stats:?}");
+    assert!(0.0 < stats.inherited_seconds && stats.inherited_seconds < stats.gpu_seconds, "{stats:?}");
     assert!(found == expected, "the second half made another picture");
 
     // A state of another job is not taken.
