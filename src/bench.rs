@@ -225,8 +225,8 @@ impl SliceWork for EmptyWork {
         let _ = self.ended.send(Ok(()));
         Ok(SliceOutcome::Done)
     }
-    fn preview(&mut self, _: &GpuContext<'_>) -> Result<(), DeviceError> {
-        Ok(())
+    fn preview(&mut self, _: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        Ok(true)
     }
     fn cancelled(&self) -> bool {
         false

@@ -44,9 +44,9 @@ pub trait SliceWork: Send {
     fn priority(&self) -> Priority;
     /// Runs one bounded slice and returns when the GPU has finished it (two batches in flight at most). Never waits for anything else.
     fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError>;
-    /// Called at a slice boundary when somebody wants to see the work so far (see [`DeviceHandle::preview`]). A courtesy: where it fails, and
-    /// the device goes on, so does the work.
-    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError>;
+    /// Called at a slice boundary when somebody wants to see the work so far (see [`DeviceHandle::preview`]). False: there is nothing to see
+    /// yet, and the next slice boundary asks again. A courtesy: where it fails, and the device goes on, so does the work.
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError>;
     /// True when it should be dropped without finishing.
     fn cancelled(&self) -> bool;
     /// Called once instead of further slices when it was cancelled or failed.

@@ -396,17 +396,18 @@ impl Runner {
 
     /// Shows the work so far, where somebody asked for it. Only a device that is gone is a reason not to go on.
     fn preview_if_wanted(&self, entry: &mut Entry) -> Result<(), DeviceError> {
-        if !std::mem::take(&mut entry.preview_wanted) {
+        if !entry.preview_wanted {
             return Ok(());
         }
         let shown = self.machine.guarded(|gpu| entry.work.preview(gpu));
+        entry.preview_wanted = matches!(shown, Ok(false));
         match self.faults.take().map_or(shown, Err) {
             Err(error @ (DeviceError::Lost(_) | DeviceError::Timeout(_))) => Err(error),
             Err(error) => {
                 tracing::warn!(work = entry.work.label(), %error, "a preview could not be made");
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::checkpoint::{self, SavedState};
 use super::protocol::{AdapterReport, Reply, RunTask, TaskEnd, TaskKey};
 use super::resident::ResidentScenes;
 use super::task::{self, LoadedTask, RenderInput};
-use crate::device::{DeviceError, DeviceHandle, WorkId, system_memory_bytes};
+use crate::device::{DeviceError, DeviceHandle, SliceWork, WorkId, system_memory_bytes};
 use crate::image::{Film, PackedPicture};
 use crate::job::{Failure, FailureReason, JobSpec, Phase, Priority, Progress, TaskKind};
 use crate::limits::*;
@@ -261,15 +261,15 @@ impl Pipeline {
         }
     }
 
-    /// Asks for a preview; not answered at all when it is too early or too late for one.
+    /// Asks for a preview, which comes as soon as there is something to see; not answered at all when it is too late for one.
     pub fn preview(&self, key: TaskKey, path: PathBuf) {
         let work = {
             let mut state = self.shared.lock();
             let Some(entry) = state.tasks.get_mut(&key) else { return };
+            entry.preview = Some(path);
             if entry.stage != Stage::Device {
                 return;
             }
-            entry.preview = Some(path);
             entry.work
         };
         self.shared.device.preview(work);
@@ -417,9 +417,18 @@ impl Shared {
             keep_seconds_min: (checkpointed && still).then_some(EXTENDABLE_GPU_SECONDS_MIN),
             events: Box::new(move |event| shared.on_render_event(key, &loaded, event)),
         });
-        // Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
-        if let Err(error) = self.device.submit_as(work, Box::new(render)) {
+        self.hand_over(key, work, Box::new(render));
+    }
+
+    /// Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
+    fn hand_over(&self, key: TaskKey, id: WorkId, work: Box<dyn SliceWork>) {
+        if let Err(error) = self.device.submit_as(id, work) {
             self.end_on_device_error(key, error);
+            return;
+        }
+        // Somebody may have asked for a look at it before.
+        if self.lock().tasks.get(&key).is_some_and(|entry| entry.preview.is_some()) {
+            self.device.preview(id);
         }
     }
 

@@ -134,8 +134,8 @@ impl SliceWork for Probe {
         Ok(SliceOutcome::Done)
     }
 
-    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
-        Ok(())
+    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        Ok(true)
     }
 
     fn cancelled(&self) -> bool {

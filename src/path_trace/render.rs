@@ -568,14 +568,14 @@ impl SliceWork for Render {
         Ok(SliceOutcome::More)
     }
 
-    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
         let too_early = self.items_done * film::MOSAIC_PART < u64::from(self.settings.order_count());
         if too_early || !matches!(self.stage, Stage::Resident(..)) {
-            return Ok(());
+            return Ok(false);
         }
         let (film, _) = film::picture(&self.settings, &self.sums(gpu)?, self.items_done);
         (self.events)(RenderEvent::Preview(film));
-        Ok(())
+        Ok(true)
     }
 
     fn bytes_wanted(&self, gpu: &GpuContext<'_>) -> u64 {

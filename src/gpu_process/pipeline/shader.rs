@@ -82,10 +82,7 @@ impl Shared {
         };
         let encode = ShaderEncode { key, run: Arc::clone(run), input, frames: arriving };
         self.shader_encodes.send(encode).expect("the encoder threads live as long as the process");
-        // Not under the lock: the device thread takes the lock in its callbacks, and its channel may be full.
-        if let Err(error) = self.device.submit_as(work, Box::new(ShaderRun::new(order))) {
-            self.end_on_device_error(key, error);
-        }
+        self.hand_over(key, work, Box::new(ShaderRun::new(order)));
     }
 
     /// Runs on the device thread, which must never wait here.

@@ -651,14 +651,14 @@ impl SliceWork for ShaderRun {
         Ok(SliceOutcome::More)
     }
 
-    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
-        let Some(on_device) = &self.live else { return Ok(()) };
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        let Some(on_device) = &self.live else { return Ok(false) };
         if self.frame == 0 && self.steps_done == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let pixels = on_device.live.look(gpu)?;
         (self.order.events)(RunEvent::Preview(pixels, self.frame));
-        Ok(())
+        Ok(true)
     }
 
     fn cancelled(&self) -> bool {

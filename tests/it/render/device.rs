@@ -106,8 +106,8 @@ impl SliceWork for Faulty {
         (self.fault)(gpu);
         Ok(SliceOutcome::Done)
     }
-    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
-        Ok(())
+    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        Ok(true)
     }
     fn cancelled(&self) -> bool {
         false
@@ -177,9 +177,9 @@ impl SliceWork for Shy {
         let _ = self.sender.send(if self.looked_at { "slice after the preview" } else { "slice" });
         Ok(if self.looked_at { SliceOutcome::Done } else { SliceOutcome::More })
     }
-    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<(), DeviceError> {
+    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
         self.looked_at = true;
-        (self.fault)(gpu)
+        (self.fault)(gpu).map(|()| true)
     }
     fn cancelled(&self) -> bool {
         false
