@@ -215,6 +215,8 @@ pub const TOMBSTONES_MAX: u32 = 1_000_000;
 pub const STORE_OPERATIONS_QUEUED_MAX: usize = 4096;
 /// Operations committed in one transaction of the store's writer.
 pub const STORE_GROUP_OPERATIONS_MAX: usize = 64;
+/// Milliseconds after which such a transaction takes no more operations of clients: however many submit, the device gets its next work.
+pub const STORE_GROUP_MS: u64 = 8;
 /// Connections of the store that read.
 pub const STORE_READERS_MAX: u32 = 3;
 /// Stored events, of all jobs, that a subscriber of the store may be behind.

@@ -1,7 +1,8 @@
 //! Assets and outputs by key, over `object_store`: files by default.
 //!
 //! A blob is written to a spool file, fsynced, and moved to its key before any row names it (invariant 3). It knows
-//! nothing of jobs. Keys: `assets/{sha256[..2]}/{sha256}` and `outputs/{job}/{fence}/{name}`.
+//! nothing of jobs. Keys: `assets/{sha256[..2]}/{sha256}` and `outputs/{the job's last two}/{job}.{fence}.{name}`: folders that
+//! are there already, since each new one costs as much as a file, and each with few files.
 //!
 //! Reading, listing and deleting go through `object_store`; writing does not, because a blob must be fsynced in the spool
 //! and then moved, whoever wrote it: an upload of the front end, or the GPU process. All blocking work runs on tokio's
@@ -121,7 +122,9 @@ impl BlobStore {
 
     /// The key of an output. The fence keeps a worker whose lease was taken away from writing over its successor's.
     pub fn output_key(job: impl std::fmt::Display, fence: i64, name: &str) -> String {
-        format!("outputs/{job}/{fence}/{name}")
+        let job = job.to_string();
+        let folder = job.get(job.len().saturating_sub(2)..).unwrap_or("__");
+        format!("outputs/{folder}/{job}.{fence}.{name}")
     }
 
     /// Where uploads and the GPU process's outputs are written first.

@@ -11,7 +11,7 @@ use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, TaskKind};
-use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, LEASE_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
+use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
 use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput, OutputRecorded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -369,13 +369,12 @@ impl Attempt {
     /// Blobs first, rows second.
     async fn store_and_commit(&mut self, outputs: Vec<Output>, report: serde_json::Value) {
         let mut stored = Vec::new();
-        // The store keeps the progress of the last heartbeat, which may be seconds old, or never have been. Whether the lease still
-        // holds is the commit's own question.
-        let progress = self.context.hub.attempt_progress(self.key.job, self.key.fence).unwrap_or_default();
-        let last_heartbeat = self.context.store.heartbeat(&self.claim, progress, LEASE_MS);
-        let (stored_all, _) = tokio::join!(self.store_outputs(outputs, &mut stored), last_heartbeat);
-        let end = match stored_all {
-            Ok(()) => AttemptEnd::Succeeded { outputs: stored.clone(), report },
+        let end = match self.store_outputs(outputs, &mut stored).await {
+            Ok(()) => {
+                // The last heartbeat may be seconds old, or never have been.
+                let progress = self.context.hub.attempt_progress(self.key.job, self.key.fence);
+                AttemptEnd::Succeeded { outputs: stored.clone(), report, progress }
+            }
             Err(failure) => AttemptEnd::Failed(failure),
         };
         let succeeded = matches!(end, AttemptEnd::Succeeded { .. });

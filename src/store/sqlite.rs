@@ -41,14 +41,10 @@ impl Clock {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 
-    fn offset_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    /// The same clock outside of a transaction; SQLite reads the system's clock too.
+    /// Milliseconds since the epoch.
     fn wall_ms(&self) -> TimeMs {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_millis());
-        TimeMs::try_from(now).unwrap_or(TimeMs::MAX).saturating_add(self.offset_ms())
+        TimeMs::try_from(now).unwrap_or(TimeMs::MAX).saturating_add(self.0.load(Ordering::SeqCst))
     }
 }
 

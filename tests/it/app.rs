@@ -192,7 +192,7 @@ impl TestApp {
             let output = Output { name: (*name).into(), media_type: (*media_type).into(), bytes, sha256 };
             outputs.push(NewOutput { output, blob });
         }
-        self.commit(claim, AttemptEnd::Succeeded { outputs, report: json!({"triangles": 1}) }).await;
+        self.commit(claim, AttemptEnd::Succeeded { outputs, report: json!({"triangles": 1}), progress: None }).await;
     }
 
     /// Ends an attempt with [`png`] as its picture.

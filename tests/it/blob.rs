@@ -150,7 +150,7 @@ async fn deleting_is_safe_to_do_twice_and_takes_empty_folders_along() {
     blobs.delete(&keys).await.unwrap();
     assert_eq!(blobs.bytes(&keys[0]).await.unwrap(), None);
     assert!(matches!(blobs.read(&keys[0], None).await.err(), Some(BlobError::NotFound(key)) if key == keys[0]));
-    assert!(!dir.path().join("blobs/outputs/job").exists());
+    assert!(!dir.path().join("blobs/outputs/ob").exists());
 }
 
 #[tokio::test]

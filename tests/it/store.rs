@@ -173,7 +173,7 @@ fn output(name: &str, blob: &str) -> NewOutput {
 
 fn success(job: JobId) -> AttemptEnd {
     let outputs = vec![output("image.png", &format!("outputs/{job}/1/image.png"))];
-    AttemptEnd::Succeeded { outputs, report: serde_json::json!({"triangles": 12}) }
+    AttemptEnd::Succeeded { outputs, report: serde_json::json!({"triangles": 12}), progress: None }
 }
 
 fn failed(reason: FailureReason) -> AttemptEnd {

@@ -265,7 +265,11 @@ async fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
 
 pub(super) async fn commit(tx: &mut Tx, claim: Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
     match held(tx, &claim).await? {
-        Some(held) => {
+        Some(mut held) => {
+            if let AttemptEnd::Succeeded { progress: Some(progress), .. } = &end {
+                held.attempt_us = held.attempt_us.max(microseconds(progress.gpu_seconds));
+                held.progress = Some(json(progress)?);
+            }
             // A row that went bad would only make the worker try for ever. Its job ends here.
             if let Err(StoreError::Corrupt(what)) = read::job(&mut tx.connection, claim.job).await {
                 fail_corrupt(tx, held.seq, Some(claim.job), what).await?;

@@ -9,11 +9,9 @@ use crate::limits::{WEBHOOK_DELIVERIES_MAX, WEBHOOK_GIVE_UP_MS};
 use crate::store::{Delivery, StoreError};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-/// Puts an event into the outbox where the job's webhook asks for events of its kind.
-pub(super) async fn write(tx: &mut Tx, seq: i64, event: &Event) -> Result<(), StoreError> {
-    let webhook = sqlx::query("SELECT webhook FROM job WHERE seq = ?1 AND webhook IS NOT NULL").bind(seq);
-    let Some(row) = tx.row(webhook).await? else { return Ok(()) };
-    let webhook: Webhook = match json_of(get(&row, "webhook")?, "webhook") {
+/// Puts an event into the outbox where its job's webhook asks for events of its kind.
+pub(super) async fn write(tx: &mut Tx, seq: i64, webhook: &str, event: &Event) -> Result<(), StoreError> {
+    let webhook: Webhook = match json_of(webhook, "webhook") {
         Ok(webhook) => webhook,
         Err(error) => {
             // It tells nobody, and must not stop the queue.

@@ -8,7 +8,7 @@
 
 use super::{Clock, failure, get, outbox};
 use crate::job::{Event, EventKind, JobId, TimeMs};
-use crate::limits::{CLOCK_BACK_MS_MIN, STORE_GROUP_OPERATIONS_MAX};
+use crate::limits::{CLOCK_BACK_MS_MIN, STORE_GROUP_MS, STORE_GROUP_OPERATIONS_MAX};
 use crate::store::StoreError;
 use crate::telemetry;
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 /// A statement that is ready to run.
@@ -28,7 +28,7 @@ pub(super) type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 pub(super) struct Tx {
     pub(super) connection: SqliteConnection,
     pub(super) clock: Clock,
-    /// The database's clock at the beginning of the transaction. May go backwards between transactions, and between runs.
+    /// The clock at the beginning of the transaction. May go backwards between transactions, and between runs.
     pub(super) now_ms: TimeMs,
     /// What the next run will read of it.
     stored_now_ms: TimeMs,
@@ -59,11 +59,14 @@ impl Tx {
         let now_ms = self.now_ms;
         let insert = sqlx::query(
             "INSERT INTO event (job_seq, seq, time_ms, kind)
-             VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE job_seq = ?1), ?2, ?3) RETURNING seq",
+             VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE job_seq = ?1), ?2, ?3)
+             RETURNING seq, (SELECT webhook FROM job WHERE job.seq = ?1) AS webhook",
         );
         let row = self.one(insert.bind(seq).bind(now_ms).bind(text)).await?;
         let event = Event { seq: get(&row, "seq")?, time_ms: now_ms, kind };
-        outbox::write(self, seq, &event).await?;
+        if let Some(webhook) = get::<Option<&str>>(&row, "webhook")? {
+            outbox::write(self, seq, webhook, &event).await?;
+        }
         self.events.push((id, event.clone()));
         Ok(event)
     }
@@ -107,8 +110,7 @@ impl Tx {
     /// Reads the clock. Where it has gone back, what is measured from a moment that lies in the future now is moved along: no lease
     /// becomes eternal, and no class waits for the hour to pass again.
     async fn read_clock(&mut self) -> Result<(), StoreError> {
-        let row = self.one(sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now")).await?;
-        let now_ms = get::<TimeMs>(&row, "now")? + self.clock.offset_ms();
+        let now_ms = self.clock.wall_ms();
         let back_ms = self.now_ms - now_ms;
         if back_ms >= CLOCK_BACK_MS_MIN {
             tracing::warn!(back_ms, "the clock went back; leases and deadlines of retries go with it");
@@ -131,8 +133,9 @@ impl Tx {
         Ok(())
     }
 
+    /// Statements without parameters, all of them on one way to SQLite's thread.
     async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        sqlx::query(sql).execute(&mut self.connection).await.map(drop).map_err(failure)
+        sqlx::raw_sql(sql).execute(&mut self.connection).await.map(drop).map_err(failure)
     }
 }
 
@@ -201,8 +204,10 @@ impl Receivers {
         }
     }
 
-    fn try_recv(&mut self) -> Option<Box<dyn Operation>> {
-        self.workers.try_recv().or_else(|_| self.clients.try_recv()).ok()
+    /// What has gathered, workers' first; with `clients` false theirs only.
+    fn gathered(&mut self, clients: bool) -> Option<Box<dyn Operation>> {
+        let clients = clients.then_some(&mut self.clients);
+        self.workers.try_recv().ok().or_else(|| clients?.try_recv().ok())
     }
 }
 
@@ -299,11 +304,7 @@ impl Group {
             tokio::select! {
                 operation = receivers.recv() => {
                     let Some(operation) = operation else { break };
-                    let mut group = vec![operation];
-                    while group.len() < STORE_GROUP_OPERATIONS_MAX && let Some(operation) = receivers.try_recv() {
-                        group.push(operation);
-                    }
-                    self.commit(group).await;
+                    self.commit(operation, &mut receivers).await;
                 }
                 () = ripe => {
                     self.claimable_ms.pop();
@@ -316,11 +317,12 @@ impl Group {
         }
     }
 
-    /// One transaction for the whole group; answers and events only after it is on disk.
-    async fn commit(&mut self, mut group: Vec<Box<dyn Operation>>) {
-        let start = std::time::Instant::now();
+    /// One transaction for a group: this operation, and what gathers meanwhile. Answers and events only after it is on disk.
+    async fn commit(&mut self, first: Box<dyn Operation>, receivers: &mut Receivers) {
+        let start = Instant::now();
         let clock_before = (self.tx.now_ms, self.tx.stored_now_ms);
-        let committed = match self.run(&mut group).await {
+        let mut group = vec![first];
+        let committed = match self.run(&mut group, receivers).await {
             Ok(results) => self.tx.execute("COMMIT").await.map(|()| results),
             Err(error) => Err(error),
         };
@@ -357,14 +359,19 @@ impl Group {
         }
     }
 
-    /// Runs each operation in its savepoint. An error of the whole means that the transaction cannot be saved.
-    async fn run(&mut self, group: &mut [Box<dyn Operation>]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        self.tx.execute("BEGIN IMMEDIATE").await?;
+    /// Runs each operation in its savepoint, and adds to the group what comes meanwhile. An error of the whole means that the transaction
+    /// cannot be saved.
+    async fn run(
+        &mut self,
+        group: &mut Vec<Box<dyn Operation>>,
+        receivers: &mut Receivers,
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let begun = Instant::now();
+        self.tx.execute("BEGIN IMMEDIATE; SAVEPOINT operation").await?;
         self.tx.read_clock().await?;
-        let mut results = Vec::with_capacity(group.len());
-        for operation in group {
+        let mut results = Vec::new();
+        while let Some(operation) = group.get_mut(results.len()) {
             let (events, claimable) = (self.tx.events.len(), self.tx.claimable_ms.len());
-            self.tx.execute("SAVEPOINT operation").await?;
             let result = operation.run(&mut self.tx).await;
             if let Err(error) = &result {
                 // On a full disk SQLite may have rolled back everything; then this fails, and with it the whole group.
@@ -372,8 +379,17 @@ impl Group {
                 self.tx.events.truncate(events);
                 self.tx.claimable_ms.truncate(claimable);
             }
-            self.tx.execute("RELEASE operation").await?;
             results.push(result);
+            let clients = begun.elapsed() < Duration::from_millis(STORE_GROUP_MS);
+            if group.len() < STORE_GROUP_OPERATIONS_MAX
+                && let Some(operation) = receivers.gathered(clients)
+            {
+                group.push(operation);
+            }
+            // The commit releases the last one.
+            if results.len() < group.len() {
+                self.tx.execute("RELEASE operation; SAVEPOINT operation").await?;
+            }
         }
         Ok(results)
     }

@@ -123,7 +123,7 @@ fn attempt_end(claim: &Claim, end: &End) -> AttemptEnd {
     match end {
         End::Succeeded => {
             let (name, blob) = output_of(claim);
-            AttemptEnd::Succeeded { outputs: vec![output(&name, &blob)], report: serde_json::Value::Null }
+            AttemptEnd::Succeeded { outputs: vec![output(&name, &blob)], report: serde_json::Value::Null, progress: None }
         }
         End::Cancelled => AttemptEnd::Cancelled,
         End::Released => AttemptEnd::Released,

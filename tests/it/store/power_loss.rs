@@ -105,7 +105,7 @@ async fn what_was_answered_survives_a_power_cut_at_any_moment() {
                 // What was answered before the cut; what is answered after it does not count.
                 let answered = seen.lock().unwrap().clone();
                 cuts.push((disk.operations, answered, disk.cut(&mut random)));
-                next = disk.operations + 1 + random() % 160;
+                next = disk.operations + 1 + random() % 400;
             }
         }),
     );

@@ -32,7 +32,7 @@ pub async fn a_success_is_committed_with_its_outputs_exactly_once(bench: Bench) 
     bench.store().heartbeat(&claim, progress, LEASE_MS).await.unwrap();
     let outputs = vec![output("b.exr", "outputs/x/1/b.exr"), output("a.png", "outputs/x/1/a.png")];
     let report = serde_json::json!({"nan": 0});
-    let done = bench.end(&claim, AttemptEnd::Succeeded { outputs, report: report.clone() }).await;
+    let done = bench.end(&claim, AttemptEnd::Succeeded { outputs, report: report.clone(), progress: None }).await;
     assert_eq!(done, bench.job(job.id).await);
     assert_eq!((done.state, done.error), (JobState::Succeeded, None));
     assert_eq!(done.report, Some(report));
