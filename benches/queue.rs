@@ -96,7 +96,7 @@ async fn main() {
     });
     report("claim", "5 ms", times.await);
     let times = measure(ROUNDS, async |round| {
-        store.commit(&claims[round], AttemptEnd::Released).await.expect("the store answers");
+        store.commit(&claims[round], AttemptEnd::Released, None).await.expect("the store answers");
     });
     report("put back", "", times.await);
     let scene = claims[0].spec.assets()[0].0.clone();

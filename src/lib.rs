@@ -1,7 +1,7 @@
 //! Kiln turns a GPU into a service: POST a glTF scene, get an id at once, watch it, download the picture.
 //!
 //! The journey of a job, in reading order:
-//! [`http`] parses and authenticates → [`job`] validates → [`store`] makes it durable → 202 →
+//! [`http`] parses → [`job`] validates → [`store`] makes it durable → 202 →
 //! [`dispatch`] claims it → [`gpu_process`] carries it to the child → [`scene`] loads it →
 //! [`device`] runs [`path_trace`] slice by slice → [`image`] encodes → [`dispatch`] commits through
 //! [`blob`] and [`store`] → [`http`] serves the picture.

@@ -203,6 +203,8 @@ pub const QUEUE_CLIENTS_MAX: u32 = 1_000;
 pub const IDEMPOTENCY_KEEP_MS: i64 = 24 * 3_600_000;
 /// Milliseconds that the clock must go back in one step to be noticed.
 pub const CLOCK_BACK_MS_MIN: i64 = 1_000;
+/// Milliseconds after which the store remembers the clock again, for the next run to see whether it went back.
+pub const CLOCK_STORED_MS: i64 = 60_000;
 /// Milliseconds that a webhook's message is tried for.
 pub const WEBHOOK_GIVE_UP_MS: i64 = 24 * 3_600_000;
 /// Messages of the outbox that are read at once.
@@ -253,8 +255,6 @@ pub const RETRY_DELAY_MS_MIN: i64 = 1_000;
 pub const RETRY_DELAY_MS_MAX: i64 = 30_000;
 /// Deaths of the GPU process that one task may cause before it is quarantined.
 pub const GPU_PROCESS_DEATHS_MAX: u32 = 2;
-/// Events kept in memory for one subscriber before it is told to resume from the store.
-pub const EVENTS_BUFFERED_MAX: usize = 256;
 /// Event streams open at once.
 pub const EVENT_STREAMS_MAX: usize = 4096;
 /// Events kept in memory for one live subscriber of one job; past it the subscriber resumes from the store.

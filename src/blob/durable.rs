@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// How often a move is tried again because the folder vanished between its making and the move: the deletion of the last
 /// blob in a folder removes the folder.
@@ -38,10 +39,11 @@ pub(super) fn empty_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Fsyncs a file that somebody wrote, and returns its length and SHA-256.
+/// Fsyncs a file that somebody wrote, and returns its length and SHA-256. It counts as written now: what collects orphans goes by that.
 pub(super) fn sync_and_hash(path: &Path) -> io::Result<(u64, String)> {
     // Windows flushes only through a handle that may write.
     let mut file = File::options().read(true).write(true).open(path)?;
+    file.set_modified(SystemTime::now())?;
     file.sync_all()?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];

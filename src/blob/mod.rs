@@ -237,7 +237,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// All keys under a prefix of whole segments, such as `assets` or `outputs/{job}`.
+    /// All keys under a prefix of whole segments, such as `assets` or `checkpoints/{job}`.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, BlobError> {
         let listed = self.objects.list(Some(&parse(prefix)?)).map_ok(|meta| meta.location.to_string());
         listed.try_collect().await.map_err(|error| object_error(prefix, error))

@@ -11,8 +11,11 @@ use crate::blob::BlobStore;
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, TaskKind};
-use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS};
+use crate::limits::{
+    ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, HUB_PREVIEWS_QUEUED_MAX, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS,
+};
 use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput, OutputRecorded};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,8 +87,8 @@ enum End {
 #[derive(Default)]
 struct Previews {
     waiting: Vec<PreviewRequest>,
-    /// The file that was asked for, and when.
-    asked: Option<(PathBuf, Instant)>,
+    /// The files that were asked for, and when; the last ones.
+    asked: VecDeque<(PathBuf, Instant)>,
     count: u32,
 }
 
@@ -370,11 +373,7 @@ impl Attempt {
     async fn store_and_commit(&mut self, outputs: Vec<Output>, report: serde_json::Value) {
         let mut stored = Vec::new();
         let end = match self.store_outputs(outputs, &mut stored).await {
-            Ok(()) => {
-                // The last heartbeat may be seconds old, or never have been.
-                let progress = self.context.hub.attempt_progress(self.key.job, self.key.fence);
-                AttemptEnd::Succeeded { outputs: stored.clone(), report, progress }
-            }
+            Ok(()) => AttemptEnd::Succeeded { outputs: stored.clone(), report },
             Err(failure) => AttemptEnd::Failed(failure),
         };
         let succeeded = matches!(end, AttemptEnd::Succeeded { .. });
@@ -385,7 +384,7 @@ impl Attempt {
         if succeeded && job.is_some_and(|job| job.state == JobState::Succeeded) {
             return;
         }
-        let unnamed = self.unnamed(&stored, succeeded).await;
+        let unnamed = self.unnamed(&stored).await;
         if !unnamed.is_empty()
             && let Err(error) = self.context.blobs.delete(&unnamed).await
         {
@@ -399,6 +398,10 @@ impl Attempt {
         }
         for output in outputs {
             if let Some(early) = self.early.iter().find(|early| early.output == output) {
+                // What was stored and could not be recorded may have been collected meanwhile.
+                if self.context.blobs.bytes(&early.blob).await.ok().flatten() != Some(output.bytes) {
+                    return Err(internal(format!("the output {} is not there any more", output.name), "encode"));
+                }
                 stored.push(early.clone());
                 continue;
             }
@@ -432,15 +435,11 @@ impl Attempt {
     }
 
     /// The blobs that no row names after the commit.
-    async fn unnamed(&self, stored: &[NewOutput], succeeded: bool) -> Vec<String> {
+    async fn unnamed(&self, stored: &[NewOutput]) -> Vec<String> {
         let keys: Vec<String> = stored.iter().map(|output| output.blob.clone()).collect();
         // Asked of the store instead of concluded from the commit's answer, since a commit whose answer was lost may have happened, and
         // another job may name the blob by now. A blob that might be named stays.
-        match self.context.store.unnamed(&keys).await {
-            Ok(unnamed) => unnamed,
-            Err(_) if succeeded => Vec::new(),
-            Err(_) => keys,
-        }
+        self.context.store.unnamed(&keys).await.unwrap_or_default()
     }
 
     /// Commits under the fence; tries again while the lease lasts. The job as it is then, if the commit counted.
@@ -452,9 +451,11 @@ impl Attempt {
             AttemptEnd::Released => "released",
             AttemptEnd::Preempted { .. } => "preempted",
         };
+        // The last heartbeat may be seconds old, or never have been.
+        let progress = self.context.hub.attempt_progress(self.key.job, self.key.fence);
         let mut wait_ms = COMMIT_RETRY_MS.0;
         loop {
-            match self.context.store.commit(&self.claim, end.clone()).await {
+            match self.context.store.commit(&self.claim, end.clone(), progress).await {
                 Ok(Committed::Done(job)) => {
                     let over = matches!(job.state, JobState::Failed | JobState::Cancelled | JobState::Expired);
                     if over && !matches!(end, AttemptEnd::Succeeded { .. }) {
@@ -490,21 +491,25 @@ impl Previews {
     fn ask(&mut self, request: PreviewRequest, task: TaskKey, folder: &Path, commands: &mpsc::Sender<Command>) {
         self.waiting.retain(|waiting| !waiting.is_closed());
         self.waiting.push(request);
-        // The child does not answer at all when it is too early; then the next request asks again.
-        let pending = self.asked.as_ref().is_some_and(|(_, since)| since.elapsed() < Duration::from_secs(1));
-        if !pending {
-            self.count += 1;
-            let path = folder.join(format!("preview-{}.png", self.count));
-            let _ = commands.try_send(Command::Preview { task, path: path.clone() });
-            self.asked = Some((path, Instant::now()));
+        // A request may be dropped on its way; then the next one asks again.
+        let pending = self.asked.back().is_some_and(|(_, since)| since.elapsed() < Duration::from_secs(1));
+        if pending {
+            return;
+        }
+        self.count += 1;
+        let path = folder.join(format!("preview-{}.png", self.count));
+        if commands.try_send(Command::Preview { task, path: path.clone() }).is_ok() {
+            self.asked.push_back((path, Instant::now()));
+            if self.asked.len() > HUB_PREVIEWS_QUEUED_MAX {
+                self.asked.pop_front();
+            }
         }
     }
 
     async fn answer(&mut self, path: &Path, samples: u32) {
-        if self.asked.as_ref().is_none_or(|(asked, _)| asked != path) {
-            return;
-        }
-        self.asked = None;
+        // Whichever comes is as good as the newest: those before it are not answered any more.
+        let Some(at) = self.asked.iter().position(|(asked, _)| asked == path) else { return };
+        self.asked.drain(..=at);
         match tokio::fs::symlink_metadata(path).await {
             Ok(metadata) if metadata.is_file() && metadata.len() <= PREVIEW_BYTES_MAX => {}
             _ => return,

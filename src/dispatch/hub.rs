@@ -5,7 +5,7 @@
 //! [`Hub::follow`], which are async. It knows nothing of HTTP, SQL or pipes.
 
 use crate::gpu_process::protocol::AdapterReport;
-use crate::job::{Event, EventKind, JobId, Progress, TimeMs};
+use crate::job::{Event, EventKind, JobId, Phase, Progress, TimeMs};
 use crate::limits::{HUB_EVENTS_BUFFERED_MAX, HUB_PREVIEWS_QUEUED_MAX, PREVIEW_WAIT_MS};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +61,8 @@ struct Running {
     parts: u32,
     /// What the job had when the attempt began, without what runs; for jobs of several parts.
     base: Progress,
+    /// Samples of the last [`EventKind::Preview`].
+    previewed: u32,
     /// `seq` of the job's last stored event, which events that are not stored carry.
     seq: i64,
     cancel: CancellationToken,
@@ -222,7 +224,8 @@ impl Hub {
         let cancel = CancellationToken::new();
         let (sender, previews) = mpsc::channel(HUB_PREVIEWS_QUEUED_MAX);
         let (parts, base, cancelled) = (1, Progress::default(), cancel.clone());
-        let running = Running { fence, progress, parts, base, seq: 0, cancel: cancelled, previews: sender };
+        let running =
+            Running { fence, progress, parts, base, previewed: 0, seq: 0, cancel: cancelled, previews: sender };
         self.lock().running.entry(id).or_default().push(running);
         RunningJob { hub: Arc::clone(self), id, fence, succeeded: false, cancel, previews }
     }
@@ -237,13 +240,20 @@ impl Hub {
         let worked = if step >= 0.0 { step } else { progress.gpu_seconds };
         running.progress = progress;
         let seq = running.seq;
+        let samples = progress.samples_done.max(progress.frames_done);
+        let worth_a_look = progress.phase == Phase::Rendering && samples >= (2 * running.previewed).max(1);
+        if worth_a_look {
+            running.previewed = samples;
+        }
         let Some(progress) = of_job(attempts) else { return };
-        let event = Event { seq, time_ms: now_ms(), kind: EventKind::Progress(progress) };
+        let preview = worth_a_look.then_some(EventKind::Preview { samples });
         inner.gpu_busy_seconds += worked;
-        if let Some(channel) = inner.channels.get(&id)
-            && channel.send(event).is_err()
-        {
-            inner.channels.remove(&id);
+        let Some(channel) = inner.channels.get(&id) else { return };
+        for kind in std::iter::once(EventKind::Progress(progress)).chain(preview) {
+            if channel.send(Event { seq, time_ms: now_ms(), kind }).is_err() {
+                inner.channels.remove(&id);
+                return;
+            }
         }
     }
 

@@ -67,8 +67,13 @@ pub async fn run(store: Arc<dyn JobStore>, blobs: BlobStore, config: RetentionCo
         if orphans_due {
             orphans_collected = Instant::now();
         }
-        match sweep(store.as_ref(), &blobs, &config, orphans_due.then_some(Duration::from_millis(ORPHAN_AGE_MS))).await
-        {
+        let orphan_age = orphans_due.then_some(Duration::from_millis(ORPHAN_AGE_MS));
+        // Rows go before their blobs, so that what a stop leaves of a round is collected at the next start.
+        let swept = tokio::select! {
+            () = shutdown.cancelled() => return,
+            swept = sweep(store.as_ref(), &blobs, &config, orphan_age) => swept,
+        };
+        match swept {
             Ok(swept) if swept == Swept::default() => {}
             Ok(Swept { jobs, assets, blobs, orphans }) => {
                 tracing::info!(jobs, assets, blobs, orphans, "forgot what was too old or too much")

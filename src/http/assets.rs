@@ -26,23 +26,14 @@ pub async fn put(
     query.end(&[])?;
     let known = known(&app, &sha256).await?;
     // A client that asks before it sends need not send what is here.
-    if let Some(bytes) = known
-        && headers.contains_key(header::EXPECT)
-    {
-        return Ok(answer(200, &sha256, bytes));
+    if known.is_some() && headers.contains_key(header::EXPECT) {
+        return keep(&app, &sha256).await;
     }
     let mut body = BoundedBody::new(body, &headers, app.limits.upload_bytes_max, app.limits.body_idle_seconds_max)?;
     let _permit = upload_permit(&app)?;
-    if let Some(bytes) = known {
+    if known.is_some() {
         drain(body, &sha256).await?;
-        let _gate = app.blobs.keep_assets().await;
-        if self::known(&app, &sha256).await?.is_none() {
-            let detail = format!("The asset sha256:{sha256} was here, and was forgotten just now. Send it again.");
-            return Err(Problem::new(Kind::MissingAsset, detail));
-        }
-        // Somebody wants it, so that it is kept for longer.
-        app.store.put_asset(&sha256, bytes).await?;
-        return Ok(answer(200, &sha256, bytes));
+        return keep(&app, &sha256).await;
     }
     let mut upload = app.blobs.upload().await.map_err(blob_problem)?;
     while let Some(chunk) = body.next().await? {
@@ -52,6 +43,17 @@ pub async fn put(
     let (_, bytes) = upload.finish_as_asset_expecting(&sha256).await.map_err(blob_problem)?;
     app.store.put_asset(&sha256, bytes).await?;
     Ok(answer(201, &sha256, bytes))
+}
+
+/// Keeps an asset that is here for longer, since somebody wants it.
+async fn keep(app: &AppState, sha256: &str) -> Answer {
+    let _gate = app.blobs.keep_assets().await;
+    let Some(bytes) = known(app, sha256).await? else {
+        let detail = format!("The asset sha256:{sha256} was here, and was forgotten just now. Send it again.");
+        return Err(Problem::new(Kind::MissingAsset, detail));
+    };
+    app.store.put_asset(sha256, bytes).await?;
+    Ok(answer(200, sha256, bytes))
 }
 
 /// The length of an asset that is here, row and bytes. One whose bytes were lost is not, so that it can be sent again.
@@ -114,7 +116,8 @@ pub async fn get(
         ));
     };
     let source = Source::Blob(BlobStore::asset_key(&sha256));
-    let thing = Thing { media_type: "application/octet-stream".into(), bytes, file_name: sha256.clone(), sha256 };
+    let media_type = "application/octet-stream".into();
+    let thing = Thing { media_type, bytes, file_name: sha256.clone(), sha256, immutable: true };
     download::answer(&app, &method, &headers, &thing, source).await
 }
 

@@ -1,4 +1,4 @@
-//! Answers that carry the bytes of something immutable: strong `ETag`, digest, ranges, conditions, caching.
+//! Answers that carry bytes: strong `ETag`, digest, ranges, conditions, caching.
 
 use super::conditional::{Outcome, evaluate};
 use super::problem::{Kind, Problem};
@@ -21,6 +21,8 @@ pub struct Thing {
     pub sha256: String,
     /// Name under which a browser saves it.
     pub file_name: String,
+    /// Its address names these bytes for ever. Else they may be others the next time, and a cache has to ask.
+    pub immutable: bool,
 }
 
 /// Where its bytes are.
@@ -31,7 +33,7 @@ pub enum Source {
     Memory(Bytes),
 }
 
-/// Answers a GET or HEAD as its conditions say. `extra` header fields are added to every answer but errors.
+/// Answers a GET or HEAD as its conditions say.
 pub async fn answer(app: &AppState, method: &Method, headers: &HeaderMap, thing: &Thing, source: Source) -> Answer {
     let etag = format!("\"{}\"", thing.sha256);
     let outcome = evaluate(method, headers, &etag, thing.bytes);
@@ -47,7 +49,7 @@ pub async fn answer(app: &AppState, method: &Method, headers: &HeaderMap, thing:
         }
         Outcome::NotModified => {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
-            set_validators(response.headers_mut(), &etag);
+            set_validators(response.headers_mut(), thing, &etag);
             return Ok(response);
         }
         Outcome::Full => (StatusCode::OK, 0..thing.bytes),
@@ -57,7 +59,7 @@ pub async fn answer(app: &AppState, method: &Method, headers: &HeaderMap, thing:
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let fields = response.headers_mut();
-    set_validators(fields, &etag);
+    set_validators(fields, thing, &etag);
     fields.insert(header::CONTENT_TYPE, value(&thing.media_type));
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     fields.insert(header::CONTENT_DISPOSITION, value(&disposition(&thing.file_name)));
@@ -73,10 +75,11 @@ pub async fn answer(app: &AppState, method: &Method, headers: &HeaderMap, thing:
     Ok(response)
 }
 
-fn set_validators(fields: &mut HeaderMap, etag: &str) {
+fn set_validators(fields: &mut HeaderMap, thing: &Thing, etag: &str) {
     fields.insert(header::ETAG, value(etag));
     fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
+    let caching = if thing.immutable { "private, max-age=31536000, immutable" } else { "private, no-cache" };
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
 }
 
 async fn body(app: &AppState, source: Source, range: Range<u64>) -> Result<Body, Problem> {

@@ -6,10 +6,8 @@
 use super::AppState;
 use super::prefer::unquote;
 use super::problem::{Kind, Problem};
-use crate::job::JobSpec;
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use axum::http::HeaderMap;
-use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,10 +39,4 @@ pub fn begin(app: &AppState, headers: &HeaderMap) -> Result<Option<KeyInProgress
         return Err(Problem::new(Kind::IdempotencyInProgress, detail).retry_after(1));
     }
     Ok(Some(KeyInProgress { key, keys: Arc::clone(&app.keys_in_progress) }))
-}
-
-/// The hash of what is asked for. Files take part by their own hashes, and defaults that are spelt out do not matter.
-pub fn request_hash(spec: &JobSpec) -> [u8; 32] {
-    let canonical = serde_json::to_vec(spec).expect("a valid spec has only finite numbers and string keys");
-    Sha256::digest(canonical).into()
 }

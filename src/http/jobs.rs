@@ -58,7 +58,7 @@ async fn accept(
     let cancel_on_disconnect = query.take_flag("cancel_on_disconnect")?;
     let wait = prefer::wait(headers, app.limits.wait_seconds_max);
     let spec = submit::read(app, headers, query, body).await?;
-    let idempotency = key.as_ref().map(|key| (key.key.clone(), idempotency::request_hash(&spec)));
+    let idempotency = key.as_ref().map(|key| (key.key.clone(), spec.canonical_hash()));
     let (submitted, quote) = admit(app, id, spec, idempotency).await?;
     let (job, created) = match submitted {
         Submitted::Created(job) => (job, true),

@@ -145,6 +145,7 @@ async fn converted(
         bytes: bytes.len() as u64,
         sha256,
         file_name: format!("{stem}.{extension}"),
+        immutable: false,
     };
     download::answer(app, method, headers, &thing, Source::Memory(bytes)).await
 }
@@ -171,8 +172,9 @@ pub async fn output(
 
 async fn stored_output(app: &AppState, method: &Method, headers: &HeaderMap, id: JobId, name: &str) -> Answer {
     let (output, key) = find(app, id, name).await?;
-    let thing =
-        Thing { media_type: output.media_type, bytes: output.bytes, sha256: output.sha256, file_name: output.name };
+    let Output { name: file_name, media_type, bytes, sha256 } = output;
+    // A job that is extended, or made again under its id, has another picture under the same name.
+    let thing = Thing { media_type, bytes, sha256, file_name, immutable: false };
     download::answer(app, method, headers, &thing, Source::Blob(key)).await
 }
 

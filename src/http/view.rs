@@ -205,6 +205,7 @@ pub fn event_data(id: crate::job::JobId, event: &Event) -> Value {
     let mut data = match &event.kind {
         EventKind::Output(output) => output_at(id, output),
         EventKind::Progress(progress) => progress_value(progress),
+        EventKind::Preview { samples } => json!({"url": format!("{}/preview", job_url(id)), "samples": samples}),
         EventKind::Waiting { position, estimate } => {
             json!({"position": position, "eta": estimate.as_ref().map(self::estimate)})
         }

@@ -374,11 +374,9 @@ pub enum EventKind {
     },
     /// Not stored; at most 4 a second reach a client.
     Progress(Progress),
-    /// Not stored: a preview picture can be fetched.
+    /// Not stored: a preview can be fetched that is worth looking at again, with twice the samples of the one before.
     Preview {
-        /// Where.
-        url: String,
-        /// Samples per pixel in it.
+        /// Samples per pixel, or frames, in it.
         samples: u32,
     },
     /// A line for the user.

@@ -371,7 +371,8 @@ pub fn option_of(pointer: &str) -> String {
         return format!("?{PARAM_PREFIX}{key}");
     }
     let same = OPTIONS.iter().find(|option| option.pointer == pointer);
-    let within = || OPTIONS.iter().find(|option| pointer.starts_with(option.pointer));
+    let lies_in = |outer: &str| pointer.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    let within = || OPTIONS.iter().find(|option| lies_in(option.pointer));
     let around = || OPTIONS.iter().find(|option| option.pointer.starts_with(pointer));
     match same.or_else(within).or_else(around) {
         Some(option) if !pointer.is_empty() => format!("?{}", option.name),

@@ -169,12 +169,12 @@ impl Default for ShaderFrames {
 impl ShaderFrames {
     /// Frames that are emitted.
     pub fn count(&self) -> u32 {
-        self.end.saturating_sub(self.start) / self.step.max(1) + 1
+        (self.end.saturating_sub(self.start) / self.step.max(1)).saturating_add(1)
     }
 
     /// The last frame that is emitted.
     pub fn last(&self) -> u32 {
-        self.start + (self.count() - 1) * self.step.max(1)
+        self.start.saturating_add((self.count() - 1).saturating_mul(self.step.max(1)))
     }
 
     /// True if `frame` is emitted.

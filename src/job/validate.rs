@@ -183,9 +183,8 @@ fn scene_frames(frames: &SceneFrames, problems: &mut Problems) {
 fn output(spec: &SceneSpec, problems: &mut Problems) {
     let SceneSpec { output, background, .. } = spec;
     output_numbers(output, problems);
-    if spec.frames.is_some() && output.format == Format::Mp4 && spec.size.iter().any(|&side| side < 16) {
-        let message = "mp4 needs at least 16 pixels on each side; choose a larger size, or another format";
-        problems.add(Kind::Invalid, "/size", message);
+    if spec.frames.is_some() && output.format.is_animation() {
+        animation_size(spec.size, output.format, problems);
     }
     if spec.frames.is_none() && output.format.is_animation_only() {
         let message = "the format is an animation, and the job has no frames; choose png, jpeg, webp or exr";
@@ -194,6 +193,22 @@ fn output(spec: &SceneSpec, problems: &mut Problems) {
     if *background == Background::Transparent && output.format == Format::Jpeg {
         let message = "jpeg has no transparency; choose format \"png\", \"webp\" or \"exr\", or another background";
         problems.add(Kind::Invalid, "/background", message);
+    }
+}
+
+/// Frames of one file: all of it is in memory several times while it is put together.
+pub(super) fn animation_size([width, height]: [u32; 2], format: Format, problems: &mut Problems) {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > ANIMATION_PIXELS_MAX {
+        let message = format!(
+            "found {pixels} pixels, expected at most {ANIMATION_PIXELS_MAX} in an animation; choose png or exr"
+        );
+        problems.add(Kind::Limit, "/size", message);
+    }
+    if format == Format::Mp4 && width.min(height) < VIDEO_SIDE_PIXELS_MIN {
+        let message =
+            format!("found {width} × {height}, expected sides of at least {VIDEO_SIDE_PIXELS_MIN} pixels in a video");
+        problems.add(Kind::Invalid, "/size", message);
     }
 }
 

@@ -3,8 +3,7 @@
 
 use super::problem::{Problems, SpecProblemKind as Kind, child, cut};
 use super::shader::*;
-use super::spec::Format;
-use super::validate::{asset, in_range, output_numbers, size};
+use super::validate::{animation_size, asset, in_range, output_numbers, size};
 use crate::limits::*;
 
 pub(super) fn shader(spec: &ShaderSpec, problems: &mut Problems) {
@@ -141,20 +140,8 @@ fn output(spec: &ShaderSpec, problems: &mut Problems) {
         );
         problems.add(Kind::Limit, "/frames", message);
     }
-    let pixels = u64::from(spec.size[0]) * u64::from(spec.size[1]);
-    let moving = !spec.is_still() && !spec.is_sequence();
-    if moving && pixels > ANIMATION_PIXELS_MAX {
-        let message = format!(
-            "found {pixels} pixels, expected at most {ANIMATION_PIXELS_MAX} in an animation; choose png or exr"
-        );
-        problems.add(Kind::Limit, "/size", message);
-    }
-    if moving && spec.output.format == Format::Mp4 && spec.size.iter().any(|side| *side < VIDEO_SIDE_PIXELS_MIN) {
-        let message = format!(
-            "found {} × {}, expected sides of at least {VIDEO_SIDE_PIXELS_MIN} pixels in a video",
-            spec.size[0], spec.size[1]
-        );
-        problems.add(Kind::Invalid, "/size", message);
+    if !spec.is_still() && !spec.is_sequence() {
+        animation_size(spec.size, spec.output.format, problems);
     }
 }
 

@@ -149,8 +149,10 @@ pub trait JobStore: Send + Sync + 'static {
     /// changes nothing.
     async fn output(&self, claim: &Claim, index: u32, output: NewOutput) -> Result<OutputRecorded, StoreError>;
     /// Ends an attempt: one transaction, compare-and-swap on (state, attempt, fence). A success commits the task's outputs at once; a
-    /// job of several tasks succeeds with the last of them, and fails with the first that fails for good.
-    async fn commit(&self, claim: &Claim, end: AttemptEnd) -> Result<Committed, StoreError>;
+    /// job of several tasks succeeds with the last of them, and fails with the first that fails for good. `progress` as for
+    /// [`JobStore::heartbeat`], where there is news since the last one.
+    async fn commit(&self, claim: &Claim, end: AttemptEnd, progress: Option<Progress>)
+    -> Result<Committed, StoreError>;
     /// Requeues tasks whose lease ran out; with `all`, every running task (a single node at its start). The jobs, each once.
     async fn rescue(&self, all: bool) -> Result<Vec<JobId>, StoreError>;
     /// Ends queued jobs whose `start_before` has passed.

@@ -191,9 +191,14 @@ impl JobStore for SqliteStore {
         self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::early_output(tx, claim, index, output))).await
     }
 
-    async fn commit(&self, claim: &Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
+    async fn commit(
+        &self,
+        claim: &Claim,
+        end: AttemptEnd,
+        progress: Option<Progress>,
+    ) -> Result<Committed, StoreError> {
         let claim = claim.clone();
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::commit(tx, claim, end))).await
+        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::commit(tx, claim, end, progress))).await
     }
 
     async fn rescue(&self, all: bool) -> Result<Vec<JobId>, StoreError> {

@@ -206,10 +206,6 @@ pub enum AttemptEnd {
         outputs: Vec<NewOutput>,
         /// See [`Job::report`].
         report: serde_json::Value,
-        /// As for [`JobStore::heartbeat`], where there is news since the last one.
-        ///
-        /// [`JobStore::heartbeat`]: super::JobStore::heartbeat
-        progress: Option<Progress>,
     },
     /// The GPU is free of it after a cancel.
     Cancelled,

@@ -192,7 +192,7 @@ impl TestApp {
             let output = Output { name: (*name).into(), media_type: (*media_type).into(), bytes, sha256 };
             outputs.push(NewOutput { output, blob });
         }
-        self.commit(claim, AttemptEnd::Succeeded { outputs, report: json!({"triangles": 1}), progress: None }).await;
+        self.commit(claim, AttemptEnd::Succeeded { outputs, report: json!({"triangles": 1}) }).await;
     }
 
     /// Ends an attempt with [`png`] as its picture.
@@ -214,7 +214,7 @@ impl TestApp {
     }
 
     pub async fn commit(&self, claim: &Claim, end: AttemptEnd) {
-        assert!(matches!(self.store.commit(claim, end).await.unwrap(), Committed::Done(_)));
+        assert!(matches!(self.store.commit(claim, end, None).await.unwrap(), Committed::Done(_)));
     }
 
     /// Says that the GPU process is up, or not.

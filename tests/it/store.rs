@@ -124,7 +124,7 @@ impl Bench {
 
     /// Commits an end, which must be taken.
     async fn end(&self, claim: &Claim, end: AttemptEnd) -> Job {
-        match self.store.commit(claim, end).await.unwrap() {
+        match self.store.commit(claim, end, None).await.unwrap() {
             Committed::Done(job) => job,
             Committed::Stale => panic!("the commit of {claim:?} was refused"),
         }
@@ -173,7 +173,7 @@ fn output(name: &str, blob: &str) -> NewOutput {
 
 fn success(job: JobId) -> AttemptEnd {
     let outputs = vec![output("image.png", &format!("outputs/{job}/1/image.png"))];
-    AttemptEnd::Succeeded { outputs, report: serde_json::json!({"triangles": 12}), progress: None }
+    AttemptEnd::Succeeded { outputs, report: serde_json::json!({"triangles": 12}) }
 }
 
 fn failed(reason: FailureReason) -> AttemptEnd {
@@ -320,6 +320,7 @@ promises! {
         restarts_alone_do_not_use_up_a_jobs_attempts,
         a_clock_that_goes_backwards_keeps_the_order_and_delays_nothing,
         a_lease_ends_in_time_though_the_clock_goes_back_an_hour,
+        what_goes_with_the_clock_stays_where_the_first_change_after_it_is_refused,
         a_clock_that_went_back_between_two_runs_is_noticed,
         a_class_is_let_in_in_time_though_the_clock_goes_back_an_hour,
         every_part_of_the_store_survives_a_restart,

@@ -1,7 +1,7 @@
 //! What decides about a job's cost, as far as it can be told from its document: how much there is to do, and what it is like.
 
 use crate::job::spec::EnvironmentSpec;
-use crate::job::{JobSpec, SceneSpec, ShaderSpec, TaskKind};
+use crate::job::{JobSpec, SceneSpec, ShaderSpec};
 use sha2::{Digest, Sha256};
 
 /// See the module's text.
@@ -20,24 +20,15 @@ impl Features {
     /// `asset_bytes`: the length of an asset by its SHA-256, where it is known.
     pub fn of(spec: &JobSpec, asset_bytes: impl Fn(&str) -> Option<u64>) -> Self {
         match spec {
-            JobSpec::Scene(spec) => scene(spec, frames(spec_tasks(spec.clone())), asset_bytes),
+            JobSpec::Scene(spec) => scene(spec, asset_bytes),
             JobSpec::Shader(spec) => shader(spec),
         }
     }
 }
 
-fn spec_tasks(spec: SceneSpec) -> JobSpec {
-    JobSpec::Scene(spec)
-}
-
-/// Pictures that are rendered.
-fn frames(spec: JobSpec) -> f64 {
-    let tasks = spec.tasks().into_iter().filter(|task| task.kind == TaskKind::Frames);
-    tasks.map(|task| f64::from(task.last_frame - task.first_frame) + 1.0).sum::<f64>().max(1.0)
-}
-
-fn scene(spec: &SceneSpec, frames: f64, asset_bytes: impl Fn(&str) -> Option<u64>) -> Features {
+fn scene(spec: &SceneSpec, asset_bytes: impl Fn(&str) -> Option<u64>) -> Features {
     let [width, height] = spec.size;
+    let frames = spec.frames.as_ref().map_or(1.0, |frames| f64::from(frames.count()));
     let sha256 = spec.scene.asset.sha256();
     let asset = sha256.get(..16).unwrap_or(sha256);
     let light = match &spec.environment {

@@ -175,17 +175,7 @@ async fn take(
     tx.run(job.bind(chosen.seq).bind(now_ms).bind(claim.attempt).bind(claim.fence)).await?;
     let (left_us, cost_us, vcost) = (get(row, "left_us")?, get(row, "cost_us")?, get(row, "vcost")?);
     order::charge(tx, chosen, virtual_part(left_us, cost_us, vcost)).await?;
-    seen(tx, worker).await?;
     tx.event(chosen.seq, claim.job, EventKind::Started { attempt: claim.attempt }).await.map(drop)
-}
-
-async fn seen(tx: &mut Tx, worker: &str) -> Result<(), StoreError> {
-    let now_ms = tx.now_ms;
-    let seen = sqlx::query(
-        "INSERT INTO worker (name, first_seen_ms, last_seen_ms) VALUES (?1, ?2, ?2)
-         ON CONFLICT (name) DO UPDATE SET last_seen_ms = excluded.last_seen_ms",
-    );
-    tx.run(seen.bind(worker).bind(now_ms)).await.map(drop)
 }
 
 /// Fails a job that cannot be read, so that those behind it can go on.
@@ -207,7 +197,7 @@ pub(super) async fn heartbeat(
     let renewed = sqlx::query(
         "UPDATE task SET lease_until_ms = ?3, progress = ?4, attempt_us = max(attempt_us, ?7),
                 advanced_ms = iif(?7 > attempt_us, ?8, advanced_ms)
-         WHERE job_seq = ?1 AND idx = ?2 AND state = 'running' AND attempt = ?5 AND fence = ?6 RETURNING owner",
+         WHERE job_seq = ?1 AND idx = ?2 AND state = 'running' AND attempt = ?5 AND fence = ?6",
     )
     .bind(held.seq)
     .bind(held.task)
@@ -217,8 +207,7 @@ pub(super) async fn heartbeat(
     .bind(held.fence)
     .bind(microseconds(progress.gpu_seconds))
     .bind(now_ms);
-    let owner: String = get(&tx.one(renewed).await?, "owner")?;
-    seen(tx, &owner).await?;
+    tx.run(renewed).await?;
     Ok(if held.cancel_requested { LeaseState::CancelRequested } else { LeaseState::Held })
 }
 
@@ -263,12 +252,19 @@ async fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
     tx.row(query.build()).await?.as_ref().map(Held::read).transpose()
 }
 
-pub(super) async fn commit(tx: &mut Tx, claim: Claim, end: AttemptEnd) -> Result<Committed, StoreError> {
+pub(super) async fn commit(
+    tx: &mut Tx,
+    claim: Claim,
+    end: AttemptEnd,
+    progress: Option<Progress>,
+) -> Result<Committed, StoreError> {
     match held(tx, &claim).await? {
         Some(mut held) => {
-            if let AttemptEnd::Succeeded { progress: Some(progress), .. } = &end {
+            if let Some(progress) = &progress {
                 held.attempt_us = held.attempt_us.max(microseconds(progress.gpu_seconds));
                 held.progress = Some(json(progress)?);
+                let told = sqlx::query("UPDATE task SET progress = ?3 WHERE job_seq = ?1 AND idx = ?2");
+                tx.run(told.bind(held.seq).bind(held.task).bind(&held.progress)).await?;
             }
             // A row that went bad would only make the worker try for ever. Its job ends here.
             if let Err(StoreError::Corrupt(what)) = read::job(&mut tx.connection, claim.job).await {

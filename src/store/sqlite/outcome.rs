@@ -42,7 +42,7 @@ pub(super) enum Why {
 /// Decides about an attempt that a worker ended.
 pub(super) fn after_attempt(held: &Held, end: AttemptEnd) -> Next {
     match end {
-        AttemptEnd::Succeeded { outputs, report, .. } => Next::Succeed { outputs, report },
+        AttemptEnd::Succeeded { outputs, report } => Next::Succeed { outputs, report },
         AttemptEnd::Cancelled | AttemptEnd::Released | AttemptEnd::Preempted { .. } if held.cancel_requested => {
             Next::Cancel
         }

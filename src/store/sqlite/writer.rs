@@ -8,7 +8,7 @@
 
 use super::{Clock, failure, get, outbox};
 use crate::job::{Event, EventKind, JobId, TimeMs};
-use crate::limits::{CLOCK_BACK_MS_MIN, STORE_GROUP_MS, STORE_GROUP_OPERATIONS_MAX};
+use crate::limits::{CLOCK_BACK_MS_MIN, CLOCK_STORED_MS, STORE_GROUP_MS, STORE_GROUP_OPERATIONS_MAX};
 use crate::store::StoreError;
 use crate::telemetry;
 use futures::future::BoxFuture;
@@ -124,7 +124,7 @@ impl Tx {
             }
         }
         self.now_ms = now_ms;
-        if (now_ms - self.stored_now_ms).abs() >= CLOCK_BACK_MS_MIN {
+        if back_ms >= CLOCK_BACK_MS_MIN || (now_ms - self.stored_now_ms).abs() >= CLOCK_STORED_MS {
             let store = "INSERT INTO setting (name, value) VALUES ('clock_ms', ?1)
                          ON CONFLICT (name) DO UPDATE SET value = excluded.value";
             self.run(sqlx::query(store).bind(now_ms.to_string())).await?;
@@ -367,8 +367,10 @@ impl Group {
         receivers: &mut Receivers,
     ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let begun = Instant::now();
-        self.tx.execute("BEGIN IMMEDIATE; SAVEPOINT operation").await?;
+        self.tx.execute("BEGIN IMMEDIATE").await?;
         self.tx.read_clock().await?;
+        // An operation that fails is undone to here, and what the clock moved stays.
+        self.tx.execute("SAVEPOINT operation").await?;
         let mut results = Vec::new();
         while let Some(operation) = group.get_mut(results.len()) {
             let (events, claimable) = (self.tx.events.len(), self.tx.claimable_ms.len());

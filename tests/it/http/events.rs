@@ -177,7 +177,6 @@ async fn progress_is_thinned_out_and_has_no_id_to_resume_from() {
         }
         // The last one is never thinned out, as long as nothing else happens.
         tokio::time::sleep(Duration::from_millis(600)).await;
-        app.hub.publish(id, Event { seq: 2, time_ms: 0, kind: EventKind::Preview { url: "/p".into(), samples: 200 } });
         app.succeed_with_png(&claim).await;
     };
     let (events, ()) = futures::join!(stream, work);
@@ -186,7 +185,11 @@ async fn progress_is_thinned_out_and_has_no_id_to_resume_from() {
     assert!((1..40).contains(&progress.len()), "{} of 201", progress.len());
     assert_eq!(progress.last().unwrap().data["samples_done"], 200);
     assert!(progress.iter().all(|event| event.id.is_none()));
-    assert!(names(&events).contains(&"preview"));
+    // Each time that the picture has twice the samples.
+    let previews: Vec<&SseEvent> = events.iter().filter(|event| event.event == "preview").collect();
+    let samples: Vec<u64> = previews.iter().map(|event| event.data["samples"].as_u64().unwrap()).collect();
+    assert_eq!(samples, [1, 2, 4, 8, 16, 32, 64, 128]);
+    assert_eq!(previews[0].data["url"], format!("/v1/jobs/{id}/preview"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,7 @@ fn attempt_end(claim: &Claim, end: &End) -> AttemptEnd {
     match end {
         End::Succeeded => {
             let (name, blob) = output_of(claim);
-            AttemptEnd::Succeeded { outputs: vec![output(&name, &blob)], report: serde_json::Value::Null, progress: None }
+            AttemptEnd::Succeeded { outputs: vec![output(&name, &blob)], report: serde_json::Value::Null }
         }
         End::Cancelled => AttemptEnd::Cancelled,
         End::Released => AttemptEnd::Released,
@@ -196,7 +196,7 @@ impl Model {
             }
             Step::Commit(choice, end) => {
                 let Some(claim) = self.pick_claim(choice) else { return };
-                let committed = bench.store().commit(&claim, attempt_end(&claim, &end)).await.unwrap();
+                let committed = bench.store().commit(&claim, attempt_end(&claim, &end), None).await.unwrap();
                 assert_eq!(matches!(committed, Committed::Done(_)), self.commit(&claim, &end), "{claim:?}");
                 // Lets the delay of a retry pass, of which the model knows only the bound.
                 if matches!(end, End::Failed(_)) {

@@ -45,7 +45,7 @@ async fn work(store: &Arc<SqliteStore>, ledger: &Ledger, rounds: usize) -> Vec<S
         ledger.lock().unwrap().insert(job.id, JobState::Queued);
         let Some(claim) = store.claim("worker", LEASE_MS, &ClaimWant::default()).await? else { return Ok(()) };
         let end = if round.is_multiple_of(3) { failed(FailureReason::InvalidScene) } else { success(claim.job) };
-        if let Committed::Done(job) = store.commit(&claim, end).await? {
+        if let Committed::Done(job) = store.commit(&claim, end, None).await? {
             ledger.lock().unwrap().insert(job.id, job.state);
         }
         Ok(())

@@ -124,7 +124,7 @@ async fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
     for id in &kept[..kept.len() / 2] {
         let claim = store.claim("worker", LEASE_MS, &ClaimWant::default()).await;
         if let Ok(Some(claim)) = claim {
-            store.commit(&claim, failed(FailureReason::InvalidScene)).await.unwrap();
+            store.commit(&claim, failed(FailureReason::InvalidScene), None).await.unwrap();
             store.delete(*id).await.unwrap();
         }
     }
@@ -157,7 +157,10 @@ async fn a_running_row_that_went_bad_ends_with_its_attempt() {
         let job = bench.submit().await;
         let claim = bench.claim_next().await;
         execute(bench.dir(), bad).await;
-        assert!(matches!(bench.store().commit(&claim, success(job.id)).await.unwrap(), Committed::Stale), "{bad}");
+        assert!(
+            matches!(bench.store().commit(&claim, success(job.id), None).await.unwrap(), Committed::Stale),
+            "{bad}"
+        );
         assert_eq!(bench.store().counts().await.unwrap(), (0, 0), "{bad}");
         assert_eq!(bench.events(job.id).await, ["queued", "started", "ended"]);
         execute(bench.dir(), "UPDATE job SET report = NULL").await;
@@ -186,15 +189,9 @@ async fn a_webhook_that_went_bad_does_not_stop_the_queue() {
         assert_eq!(claim.job, job.id, "{bad}");
         bench.end(&claim, success(job.id)).await;
         // What was written before it went bad is in nobody's way.
-        bench.store().deliveries_due(1, &[]).await.unwrap();
-        let next = bench.store().deliveries_due(1, &[]).await.unwrap();
-        assert!(next.iter().any(|delivery| delivery.job == good.id || delivery.url == hook_url(hook)), "{bad}");
+        let due = bench.store().deliveries_due(10, &[]).await.unwrap();
+        assert!(due.iter().any(|delivery| delivery.job == good.id), "{bad}");
     }
-}
-
-fn hook_url(hook: &str) -> String {
-    let hook: serde_json::Value = serde_json::from_str(hook).unwrap();
-    hook["url"].as_str().unwrap().to_owned()
 }
 
 /// A database as the first version left it.

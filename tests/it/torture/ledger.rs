@@ -54,10 +54,11 @@ impl Ledger {
         self.ended.len()
     }
 
-    /// True for the path of an output of a job of this ledger: `JOB/FENCE/image.png`.
+    /// True for the path of an output of a job of this ledger: `FOLDER/JOB.FENCE.image.png`.
     pub fn names(&self, path: &Path) -> bool {
-        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-        parts.len() == 3 && parts[0].parse().is_ok_and(|id: uuid::Uuid| self.accepted.contains_key(&id))
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let job = file.split('.').next().unwrap_or_default();
+        job.parse().is_ok_and(|id: uuid::Uuid| self.accepted.contains_key(&id))
     }
 
     /// Submits until so many jobs were accepted. May be dropped at any moment: a job whose answer did not arrive stays in doubt, and is

@@ -65,7 +65,10 @@ impl Moment {
             Self::Checkpoint => ("blobs/checkpoints", true),
             Self::Committed => ("spool", false),
         };
-        let entries = || std::fs::read_dir(data.join(folder)).map_or(0, Iterator::count);
+        let entries = || match self {
+            Self::Output => files_under(&data.join(folder)).len(),
+            _ => std::fs::read_dir(data.join(folder)).map_or(0, Iterator::count),
+        };
         let mut before = entries();
         for _ in 0..600 {
             tokio::time::sleep(Duration::from_millis(2)).await;

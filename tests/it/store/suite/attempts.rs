@@ -32,7 +32,7 @@ pub async fn a_success_is_committed_with_its_outputs_exactly_once(bench: Bench) 
     bench.store().heartbeat(&claim, progress, LEASE_MS).await.unwrap();
     let outputs = vec![output("b.exr", "outputs/x/1/b.exr"), output("a.png", "outputs/x/1/a.png")];
     let report = serde_json::json!({"nan": 0});
-    let done = bench.end(&claim, AttemptEnd::Succeeded { outputs, report: report.clone(), progress: None }).await;
+    let done = bench.end(&claim, AttemptEnd::Succeeded { outputs, report: report.clone() }).await;
     assert_eq!(done, bench.job(job.id).await);
     assert_eq!((done.state, done.error), (JobState::Succeeded, None));
     assert_eq!(done.report, Some(report));
@@ -58,13 +58,13 @@ pub async fn a_commit_with_an_old_fence_changes_nothing(bench: Bench) {
     assert!(held.fence > lost.fence);
     let before = (bench.job(job.id).await, bench.events(job.id).await);
     for end in [success(job.id), AttemptEnd::Cancelled, failed(FailureReason::InvalidScene), AttemptEnd::Released] {
-        assert!(matches!(bench.store().commit(&lost, end).await.unwrap(), Committed::Stale));
+        assert!(matches!(bench.store().commit(&lost, end, None).await.unwrap(), Committed::Stale));
     }
     let forged = Claim { attempt: held.attempt + 1, ..held.clone() };
-    assert!(matches!(bench.store().commit(&forged, success(job.id)).await.unwrap(), Committed::Stale));
+    assert!(matches!(bench.store().commit(&forged, success(job.id), None).await.unwrap(), Committed::Stale));
     assert_eq!((bench.job(job.id).await, bench.events(job.id).await), before);
     assert_eq!(bench.end(&held, success(job.id)).await.state, JobState::Succeeded);
-    assert!(matches!(bench.store().commit(&lost, success(job.id)).await.unwrap(), Committed::Stale));
+    assert!(matches!(bench.store().commit(&lost, success(job.id), None).await.unwrap(), Committed::Stale));
 }
 
 pub async fn a_repeated_commit_is_answered_like_the_first(bench: Bench) {
@@ -78,7 +78,7 @@ pub async fn a_repeated_commit_is_answered_like_the_first(bench: Bench) {
         let events = bench.events(job.id).await;
         assert_eq!(bench.end(&claim, end).await, first);
         assert_eq!(bench.events(job.id).await, events, "the second commit leaves no trace");
-        let stale = bench.store().commit(&claim, AttemptEnd::Released).await.unwrap();
+        let stale = bench.store().commit(&claim, AttemptEnd::Released, None).await.unwrap();
         assert!(matches!(stale, Committed::Stale), "an end that did not happen is not claimed to have");
     }
 }

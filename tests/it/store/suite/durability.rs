@@ -22,7 +22,7 @@ pub async fn everything_survives_a_restart_and_what_ran_is_queued_again(mut benc
     assert_eq!(bench.store().rescue(true).await.unwrap(), [running]);
     let job = bench.job(running).await;
     assert_eq!((job.state, job.attempt), (JobState::Queued, 1));
-    assert!(matches!(bench.store().commit(&lost, success(running)).await.unwrap(), Committed::Stale));
+    assert!(matches!(bench.store().commit(&lost, success(running), None).await.unwrap(), Committed::Stale));
     let again = bench.claim().await.unwrap();
     assert_eq!((again.job, again.attempt), (running, 2), "at once, and in its old place");
     assert_eq!(bench.claim().await.unwrap().job, queued);
@@ -70,6 +70,17 @@ pub async fn a_lease_ends_in_time_though_the_clock_goes_back_an_hour(bench: Benc
     assert!(bench.store().rescue(false).await.unwrap().is_empty(), "the worker may still be there");
     bench.clock.advance_ms(LEASE_MS + 1);
     assert_eq!(bench.store().rescue(false).await.unwrap(), [job.id], "it does not last for an hour");
+    assert_eq!(bench.store().heartbeat(&lost, Progress::default(), LEASE_MS).await.unwrap(), LeaseState::Lost);
+}
+
+pub async fn what_goes_with_the_clock_stays_where_the_first_change_after_it_is_refused(bench: Bench) {
+    let job = bench.submit().await;
+    let lost = bench.claim_next().await;
+    bench.clock.advance_ms(-3_600_000);
+    let nobody = JobId::now_v7();
+    assert!(matches!(bench.store().log(nobody, "nobody's".into()).await, Err(StoreError::NoJob(id)) if id == nobody));
+    bench.clock.advance_ms(LEASE_MS + 1);
+    assert_eq!(bench.store().rescue(false).await.unwrap(), [job.id], "the lease went with the clock");
     assert_eq!(bench.store().heartbeat(&lost, Progress::default(), LEASE_MS).await.unwrap(), LeaseState::Lost);
 }
 

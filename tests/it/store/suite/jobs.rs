@@ -177,6 +177,6 @@ pub async fn unknown_ids_are_answered_and_not_invented(bench: Bench) {
         deaths: 0,
         checkpoint: None,
     };
-    assert!(matches!(store.commit(&claim, AttemptEnd::Cancelled).await.unwrap(), Committed::Stale));
+    assert!(matches!(store.commit(&claim, AttemptEnd::Cancelled, None).await.unwrap(), Committed::Stale));
     assert_eq!(store.heartbeat(&claim, Progress::default(), LEASE_MS).await.unwrap(), LeaseState::Lost);
 }

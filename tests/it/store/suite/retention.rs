@@ -8,11 +8,11 @@ pub async fn a_deleted_job_is_gone_and_its_blobs_are_named(bench: Bench) {
     let claim = bench.claim().await.unwrap();
     assert_eq!(bench.store().delete(job.id).await.unwrap().unwrap().unwrap_err().state, JobState::Running);
     let shared = vec![output("own.png", "outputs/own"), output("shared.png", "outputs/shared")];
-    bench.end(&claim, AttemptEnd::Succeeded { outputs: shared, report: serde_json::Value::Null, progress: None }).await;
+    bench.end(&claim, AttemptEnd::Succeeded { outputs: shared, report: serde_json::Value::Null }).await;
     let other = bench.submit().await;
     let claim = bench.claim().await.unwrap();
     let outputs = vec![output("shared.png", "outputs/shared")];
-    bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null, progress: None }).await;
+    bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     assert_eq!(bench.store().delete(job.id).await.unwrap().unwrap().unwrap(), ["outputs/own"]);
     assert!(bench.store().job(job.id).await.unwrap().is_none());
     assert!(bench.store().events(job.id, 0, 10).await.unwrap().is_empty());
@@ -181,7 +181,7 @@ pub async fn what_runs_does_not_drive_out_what_is_finished(bench: Bench) {
     for frame in 0..3 {
         let claim = bench.claim_next().await;
         let outputs = vec![output(&format!("{frame}.png"), &format!("outputs/{}/{frame}", film.id))];
-        bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null, progress: None }).await;
+        bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     }
     let bound = Retention { outputs_bytes_max: Some(2 * 812_345), ..Retention::default() };
     assert!(bench.store().purge(&bound).await.unwrap().jobs.is_empty());

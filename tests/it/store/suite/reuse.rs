@@ -172,7 +172,7 @@ pub async fn what_is_done_of_common_work_is_not_thrown_away_with_its_leader(benc
     let follower = bench.submit_new(film()).await;
     let done = bench.claim_next().await;
     let outputs = vec![output("frame-0000.png", "outputs/leader/0")];
-    bench.end(&done, AttemptEnd::Succeeded { outputs, report: serde_json::json!({"a": 1}), progress: None }).await;
+    bench.end(&done, AttemptEnd::Succeeded { outputs, report: serde_json::json!({"a": 1}) }).await;
     let half = bench.claim_next().await;
     bench.store().checkpoint(&half, "checkpoints/half", 10).await.unwrap();
     bench.store().cancel(leader.id).await.unwrap();
@@ -187,7 +187,7 @@ pub async fn what_is_done_of_common_work_is_not_thrown_away_with_its_leader(benc
         let name = format!("{}.png", claim.task);
         let outputs = vec![output(&name, &name)];
         claimed.push((claim.job, claim.task, claim.checkpoint.clone()));
-        bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null, progress: None }).await;
+        bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     }
     let expected = [(1, Some("checkpoints/half".to_owned())), (2, None), (3, None)];
     assert_eq!(claimed, expected.map(|(task, checkpoint)| (follower.id, task, checkpoint)));
@@ -290,7 +290,7 @@ pub async fn an_id_that_is_used_again_does_not_reach_the_blobs_of_the_first(benc
     let claim = bench.claim_next().await;
     let key = kiln::blob::BlobStore::output_key(first.id, claim.fence, "image.png");
     let outputs = vec![output("image.png", &key)];
-    bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null, progress: None }).await;
+    bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     let copy = bench.submit_new(alike(1)).await;
     bench.store().delete(first.id).await.unwrap().unwrap().unwrap();
     bench.submit_new(NewJob { id: first.id, ..alike(2) }).await;

@@ -6,7 +6,7 @@ use super::super::*;
 async fn finish(bench: &Bench, claim: &Claim) -> Job {
     let name = format!("frame-{:04}.png", claim.first_frame);
     let outputs = vec![output(&name, &format!("outputs/{}/{}/{name}", claim.job, claim.fence))];
-    bench.end(claim, AttemptEnd::Succeeded { outputs, report: serde_json::json!({"frame": claim.first_frame}), progress: None }).await
+    bench.end(claim, AttemptEnd::Succeeded { outputs, report: serde_json::json!({"frame": claim.first_frame}) }).await
 }
 
 pub async fn each_frame_is_a_task_and_can_be_had_as_soon_as_it_is_done(bench: Bench) {
@@ -56,7 +56,7 @@ pub async fn the_assembly_comes_when_all_frames_are_there(bench: Bench) {
         (TaskKind::Assemble, 2, 0, 1)
     );
     let outputs = vec![output("animation.mp4", "outputs/a")];
-    let done = bench.end(&assembly, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null, progress: None }).await;
+    let done = bench.end(&assembly, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     assert_eq!((done.state, done.outputs.len()), (JobState::Succeeded, 3));
 }
 
@@ -91,7 +91,7 @@ pub async fn a_frame_that_fails_for_good_fails_the_job_and_only_the_rest_is_done
     assert_eq!(bench.claim().await, None);
     let lease = bench.store().heartbeat(&running, Progress::default(), LEASE_MS).await.unwrap();
     assert_eq!(lease, LeaseState::Lost, "its other tasks are not wanted any more");
-    assert!(matches!(bench.store().commit(&running, success(job.id)).await.unwrap(), Committed::Stale));
+    assert!(matches!(bench.store().commit(&running, success(job.id), None).await.unwrap(), Committed::Stale));
     bench.store().retry(job.id).await.unwrap().unwrap().expect("it may be retried");
     assert_eq!(bench.job(job.id).await.tasks, TaskCounts { total: 4, succeeded: 1 });
     let mut frames = Vec::new();
@@ -238,7 +238,7 @@ pub async fn a_finished_scene_can_be_given_more_samples(bench: Bench) {
     let claim = bench.claim_next().await;
     assert_eq!((claim.attempt, claim.checkpoint.as_deref()), (2, Some("checkpoints/film")));
     let outputs = vec![output("image.png", "outputs/better")];
-    let done = bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null, progress: None }).await;
+    let done = bench.end(&claim, AttemptEnd::Succeeded { outputs, report: serde_json::Value::Null }).await;
     assert_eq!((done.state, done.outputs.len()), (JobState::Succeeded, 1));
     assert_eq!(bench.store().output_blob(job.id, "image.png").await.unwrap().unwrap().1, "outputs/better");
     assert!(
@@ -279,7 +279,7 @@ pub async fn a_put_back_that_is_repeated_is_answered_like_the_first(bench: Bench
         assert_eq!(bench.end(&claim, end.clone()).await, first, "its answer may have been lost");
         let again = bench.claim_next().await;
         assert_eq!(again.job, job.id);
-        assert!(matches!(bench.store().commit(&claim, end).await.unwrap(), Committed::Stale));
+        assert!(matches!(bench.store().commit(&claim, end, None).await.unwrap(), Committed::Stale));
         bench.end(&again, success(job.id)).await;
     }
 }
