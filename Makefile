@@ -44,6 +44,7 @@ docs:
 bench: setup
 	$(CARGO) bench --locked
 
-# The service as a whole: latency under load, the queue with ten thousand jobs, how good the estimates are, what a thousand event streams cost.
+# The service as a whole: latency under load, the queue with ten thousand jobs, how good the estimates are, what a thousand event streams cost, what
+# interruptions do.
 bench-service: setup
-	$(CARGO) bench --locked --bench front_end --bench queue --bench estimates --bench event_streams
+	$(CARGO) bench --locked --bench front_end --bench queue --bench estimates --bench event_streams --bench interruptions

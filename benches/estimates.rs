@@ -1,8 +1,8 @@
-//! How good the estimates are: a mixed run of 200 jobs on a server that knows nothing at its start.
+//! How good the estimates are: a mixed run of 200 jobs, after 30 from which a server that knows nothing at its start learns.
 //!
 //! `cargo bench --bench estimates` starts a real `kiln serve`, and submits scenes and shaders of very different sizes at random moments,
 //! so that the queue is now empty and now long. What counts is the estimate in the answer to the submit: how many jobs ended before
-//! its p90, and how far the time to their end was from its p50.
+//! its p90, and how far the time to their end was from its p50. It fails where those are worse than [`WITHIN_MIN`] and [`ERROR_MAX`].
 
 mod server;
 
@@ -12,9 +12,13 @@ use serde_json::{Value, json};
 use server::Server;
 use std::time::Duration;
 
-const JOBS: usize = 200;
 /// Jobs that the cost model gets to learn from before its estimates are counted apart.
 const WARM_UP: usize = 30;
+const JOBS: usize = WARM_UP + 200;
+/// Share of the jobs that end before their p90.
+const WITHIN_MIN: f64 = 0.8;
+/// Median of |estimated / actual - 1| of the time to the end.
+const ERROR_MAX: f64 = 0.3;
 /// Share of the time that the device is busy, about.
 const LOAD: f64 = 0.8;
 const SHADER: &str = "@group(0) @binding(0) var output: texture_storage_2d<rgba16float, write>;
@@ -139,11 +143,15 @@ async fn run() -> Result<()> {
     }
     ensure!(judged.len() > JOBS / 2, "only {} of {JOBS} jobs had an estimate", judged.len());
     report("all", &judged);
-    report("after the warm-up", &judged[WARM_UP.min(judged.len())..]);
+    let (within, error) = report("after the warm-up", &judged[WARM_UP.min(judged.len())..]);
+    ensure!(
+        within >= WITHIN_MIN && error < ERROR_MAX,
+        "expected {WITHIN_MIN} at least, and an error below {ERROR_MAX}"
+    );
     Ok(())
 }
 
-fn report(name: &str, judged: &[(bool, f64, f64)]) {
+fn report(name: &str, judged: &[(bool, f64, f64)]) -> (f64, f64) {
     let within = judged.iter().filter(|(within, ..)| *within).count() as f64 / judged.len() as f64;
     let middle = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
@@ -157,6 +165,7 @@ fn report(name: &str, judged: &[(bool, f64, f64)]) {
         within * 100.0,
         error * 100.0
     );
+    (within, error)
 }
 
 fn main() -> Result<()> {

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub struct Server {
     child: Child,
     pub url: String,
-    data: tempfile::TempDir,
+    data: Arc<tempfile::TempDir>,
 }
 
 impl Drop for Server {
@@ -21,8 +22,19 @@ impl Drop for Server {
 impl Server {
     /// Starts it and waits until it is ready.
     pub async fn start() -> Result<Self> {
+        Self::start_in(Arc::new(tempfile::tempdir()?)).await
+    }
+
+    /// Kills it, as a power cut would, and starts another one in its place.
+    #[allow(dead_code, reason = "each bench compiles this module for itself, and not all of them need it")]
+    pub async fn kill_and_restart(mut self) -> Result<Self> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Self::start_in(Arc::clone(&self.data)).await
+    }
+
+    async fn start_in(data: Arc<tempfile::TempDir>) -> Result<Self> {
         kiln::dispatch::webhook::install_tls();
-        let data = tempfile::tempdir()?;
         let stdout = std::fs::File::create(data.path().join("stdout"))?;
         let child = Command::new(env!("CARGO_BIN_EXE_kiln"))
             .args(["serve", "--addr", "127.0.0.1:0", "--data"])
