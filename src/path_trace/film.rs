@@ -16,9 +16,10 @@ pub(super) fn picture(settings: &RenderSettings, sums: &[[f32; 4]], items_done: 
     let ahead = items_done % order_count;
     let mut rgba = vec![[0.0_f32; 4]; settings.width as usize * settings.height as usize];
     let mut not_finite = 0;
+    let order_pixel = settings.order_pixels();
     for (order, sum) in (0_u32..).zip(sums) {
         let samples = whole + u64::from(u64::from(order) < ahead);
-        if let Some(pixel) = settings.order_pixel(order)
+        if let Some(pixel) = order_pixel(order)
             && samples > 0
         {
             let mean = sum.map(|channel| (f64::from(channel) / samples as f64) as f32);
@@ -39,8 +40,9 @@ fn fill_gaps(settings: &RenderSettings, done: u64, rgba: &mut [[f32; 4]]) {
         let (x, y) = (pixel as u32 % settings.width, pixel as u32 / settings.width);
         ((y / 8) * tiles_x + x / 8) as usize
     };
+    let order_pixel = settings.order_pixels();
     let mut tiles = vec![([0.0_f64; 4], 0_u32); (tiles_x * tiles_y) as usize];
-    for pixel in (0..done as u32).filter_map(|order| settings.order_pixel(order)) {
+    for pixel in (0..done as u32).filter_map(&order_pixel) {
         let (sum, count) = &mut tiles[tile_of(pixel)];
         (0..4).for_each(|channel| sum[channel] += f64::from(rgba[pixel][channel]));
         *count += 1;
@@ -62,7 +64,7 @@ fn fill_gaps(settings: &RenderSettings, done: u64, rgba: &mut [[f32; 4]]) {
             }
         }
     }
-    for pixel in (done as u32..settings.order_count()).filter_map(|order| settings.order_pixel(order)) {
+    for pixel in (done as u32..settings.order_count()).filter_map(&order_pixel) {
         rgba[pixel] = color[tile_of(pixel)].unwrap_or_default();
     }
 }

@@ -502,7 +502,10 @@ impl Render {
     fn finish(&mut self, gpu: &GpuContext<'_>, start: Instant) -> Result<(), DeviceError> {
         let readback = Instant::now();
         let sums = self.sums(gpu)?;
+        // Host work that takes its time for a large picture.
+        gpu.alive();
         let (film, not_finite) = film::picture(&self.settings, &sums, self.items_done);
+        gpu.alive();
         self.stats.readback_seconds += readback.elapsed().as_secs_f64();
         let totals = self.totals(gpu)?;
         let word = |at: usize| u64::from(totals[at]) | u64::from(totals[at + 1]) << 32;
@@ -573,7 +576,10 @@ impl SliceWork for Render {
         if too_early || !matches!(self.stage, Stage::Resident(..)) {
             return Ok(false);
         }
-        let (film, _) = film::picture(&self.settings, &self.sums(gpu)?, self.items_done);
+        let sums = self.sums(gpu)?;
+        gpu.alive();
+        let (film, _) = film::picture(&self.settings, &sums, self.items_done);
+        gpu.alive();
         (self.events)(RenderEvent::Preview(film));
         Ok(true)
     }

@@ -116,14 +116,20 @@ impl RenderSettings {
         (1..=golden.max(1)).rev().find(|&stride| gcd(stride, count) == 1).unwrap_or(1)
     }
 
-    /// Pixel of a place in the work order, if it is in the picture: row-major index. The same as `order_pixel` in `shaders/lib/pixels.wgsl`.
-    pub(super) fn order_pixel(&self, order: u32) -> Option<usize> {
+    /// From a place in the work order to its pixel, if it is in the picture: row-major index. The same as `order_pixel` in
+    /// `shaders/lib/pixels.wgsl`.
+    pub(super) fn order_pixels(&self) -> impl Fn(u32) -> Option<usize> + use<> {
+        let (width, height) = (self.width, self.height);
         let [tiles_x, tiles_y] = self.tiles();
-        let tile = ((order >> 6) * self.tile_stride()) % (tiles_x * tiles_y);
-        let i = order & 63;
-        let x = 8 * (tile % tiles_x) + ((i & 3) | ((i >> 1) & 4));
-        let y = 8 * (tile / tiles_x) + (((i >> 2) & 1) | ((i >> 3) & 6));
-        (x < self.width && y < self.height).then(|| y as usize * self.width as usize + x as usize)
+        // Searched for once, not for every pixel.
+        let stride = self.tile_stride();
+        move |order| {
+            let tile = ((order >> 6) * stride) % (tiles_x * tiles_y);
+            let i = order & 63;
+            let x = 8 * (tile % tiles_x) + ((i & 3) | ((i >> 1) & 4));
+            let y = 8 * (tile / tiles_x) + (((i >> 2) & 1) | ((i >> 3) & 6));
+            (x < width && y < height).then(|| y as usize * width as usize + x as usize)
+        }
     }
 }
 
