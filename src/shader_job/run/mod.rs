@@ -607,9 +607,14 @@ impl SliceWork for ShaderRun {
         if self.ended {
             return Ok(SliceOutcome::Done);
         }
+        let waited = !self.waiting.is_empty();
         self.hand_over()?;
         if !self.waiting.is_empty() {
             return Ok(SliceOutcome::Blocked);
+        }
+        // Nobody was asked to make room for what waited for its encoder: from now on it says what it wants.
+        if waited && self.live.is_none() && !self.over {
+            return Ok(SliceOutcome::More);
         }
         // Everything is handed over: now it may leave.
         if self.leaves_between_frames() && !self.over {
@@ -673,8 +678,9 @@ impl SliceWork for ShaderRun {
     }
 
     fn bytes_wanted(&self, _gpu: &GpuContext<'_>) -> u64 {
-        // What waits for its encoder does not begin again before it is rid of its frames.
-        if self.live.is_some() || self.over || !self.waiting.is_empty() { 0 } else { self.device_bytes() }
+        // What waits for its encoder does not begin again before it is rid of its frames; what has ended as it made room never does.
+        let needs_none = self.live.is_some() || self.over || self.ended || !self.waiting.is_empty();
+        if needs_none { 0 } else { self.device_bytes() }
     }
 
     fn evict(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {

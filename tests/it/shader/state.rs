@@ -9,7 +9,7 @@ use kiln::shader_job::run::{
     FrameMessage, LoadError, PackedFrame, RunEvent, ShaderInput, ShaderOrder, ShaderRun, ShaderStats, input,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Storage, pass textures in 32-bit floats, the screen that persists: everything that a state has, mixed into every pixel.
@@ -51,6 +51,8 @@ enum End {
 
 struct Running {
     put_aside: Arc<AtomicBool>,
+    /// The most bytes on the device at any of its events.
+    bytes_max: Arc<AtomicU64>,
     frames: crossbeam_channel::Receiver<FrameMessage>,
     events: crossbeam_channel::Receiver<RunEvent>,
 }
@@ -70,6 +72,8 @@ fn start_queued(
     let (frames, arriving) = crossbeam_channel::bounded(queued);
     let (told, events) = crossbeam_channel::unbounded();
     let put_aside = Arc::new(AtomicBool::new(false));
+    let (bytes_max, on_device) = (Arc::<AtomicU64>::default(), device.clone());
+    let most = Arc::clone(&bytes_max);
     let run = ShaderRun::new(ShaderOrder {
         input: Arc::clone(input),
         label: "test".into(),
@@ -79,10 +83,13 @@ fn start_queued(
         resume,
         checkpoint: None,
         frames,
-        events: Box::new(move |event| told.send(event).expect("the test listens")),
+        events: Box::new(move |event| {
+            most.fetch_max(on_device.gpu_bytes(), Ordering::Relaxed);
+            told.send(event).expect("the test listens");
+        }),
     });
     device.submit(Box::new(run)).expect("the device takes work");
-    Running { put_aside, frames: arriving, events }
+    Running { put_aside, bytes_max, frames: arriving, events }
 }
 
 impl Running {
@@ -159,17 +166,23 @@ fn a_run_that_makes_room_for_an_urgent_one_goes_on_to_the_same_picture() {
     }
     let (thread, device) = DeviceThread::spawn(&AdapterSelector::Auto).unwrap();
     let input = load(&device, MIXED, 3000);
-    let expected = frame(start(&device, &input, None, Priority::Normal).end());
-    let bytes = device.gpu_bytes();
+    let running = start(&device, &input, None, Priority::Normal);
+    let bytes_max = Arc::clone(&running.bytes_max);
+    let expected = frame(running.end());
+    let alone = bytes_max.load(Ordering::Relaxed);
     thread.shutdown();
 
     // Room for one of them at a time.
-    let budget = bytes + 45 * 30 * (16 * 8 + 8 + 4 + 3) + (256 << 10);
+    let budget = alone + alone / 2;
     let (thread, device) = DeviceThread::spawn_with_budget(&AdapterSelector::Auto, Some(budget)).unwrap();
     let slow = start(&device, &input, None, Priority::Batch);
     slow.wait_for_progress();
-    let urgent = start(&device, &load(&device, MIXED, 10), None, Priority::Interactive);
-    assert_eq!(frame(urgent.end()).number, 9);
+    // As long as the other one, so that it tells of itself between slices.
+    let urgent = start(&device, &load(&device, MIXED, 2999), None, Priority::Interactive);
+    let most = Arc::clone(&urgent.bytes_max);
+    assert_eq!(frame(urgent.end()).number, 2998);
+    let most = most.load(Ordering::Relaxed);
+    assert!(0 < most && most <= budget, "{most} bytes on a device of {budget}");
     let End::Frame(found, stats) = slow.end() else { panic!("it was put aside") };
     assert!(found == expected, "it made another picture");
     assert_eq!(stats.frames_simulated, 3000, "it began again");
@@ -248,6 +261,39 @@ fn a_run_whose_encoder_is_behind_stands_in_nobodys_way() {
     let stats = stats.expect("its last message");
     assert!(stats.slices <= 2 * 20 + 2, "waiting was counted as work: {} slices beside {told}", stats.slices);
     assert!(stats.gpu_seconds <= device.gpu_seconds() && busy > 0.0);
+    thread.shutdown();
+}
+
+#[test]
+fn a_run_that_left_while_its_encoder_was_behind_makes_room_before_it_comes_back() {
+    if !gpu_or_skip() {
+        return;
+    }
+    let (thread, device) = DeviceThread::spawn(&AdapterSelector::Auto).unwrap();
+    let input = load_frames(&device, MIXED, [0, 19]);
+    let alone = start_queued(&device, &input, None, Priority::Normal, 1);
+    alone.wait_for_progress();
+    let bytes = alone.bytes_max.load(Ordering::Relaxed);
+    assert_eq!(alone.frames.iter().count(), 21);
+    thread.shutdown();
+
+    // Room for one of them at a time. Nobody takes the frames of either.
+    let budget = bytes + bytes / 2;
+    let (thread, device) = DeviceThread::spawn_with_budget(&AdapterSelector::Auto, Some(budget)).unwrap();
+    let left = start_queued(&device, &input, None, Priority::Batch, 1);
+    left.wait_for_progress();
+    let urgent = start_queued(&device, &input, None, Priority::Interactive, 1);
+    urgent.wait_for_progress();
+    // Now the first one's encoder goes on, and then the other's.
+    for running in [left, urgent] {
+        let numbers = running.frames.iter().filter_map(|message| match message {
+            FrameMessage::Frame(frame) => Some(frame.number),
+            FrameMessage::End(_) => None,
+        });
+        assert_eq!(numbers.collect::<Vec<u32>>(), (0..20).collect::<Vec<u32>>());
+        let most = running.bytes_max.load(Ordering::Relaxed);
+        assert!(0 < most && most <= budget, "{most} bytes on a device of {budget}");
+    }
     thread.shutdown();
 }
 
