@@ -55,7 +55,7 @@ impl GpuContext<'_> {
         self.residents.get(key, make)
     }
 
-    /// True where [`Self::resident`] would find the content; it is then among the last to be dropped.
+    /// True where [`Self::resident`] would find the content; it counts as used, and is not dropped to make room for the work that asks.
     pub fn is_resident(&self, key: Option<&str>) -> bool {
         key.is_some_and(|key| self.residents.touch(key))
     }

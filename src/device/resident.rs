@@ -51,10 +51,15 @@ impl Residents {
         self.groups.borrow_mut().get_mut(key).map(|entry| entry.used = now).is_some()
     }
 
-    /// Drops the least recently used group that no work holds. False where there is none.
-    pub fn drop_oldest(&self) -> bool {
+    /// The time of the last use, as this counts them.
+    pub fn now(&self) -> u64 {
+        self.clock.get()
+    }
+
+    /// Drops the least recently used group that no work holds and that nobody has used since `before`. False where there is none.
+    pub fn drop_oldest(&self, before: u64) -> bool {
         let mut groups = self.groups.borrow_mut();
-        let unused = groups.iter().filter(|(_, entry)| Arc::strong_count(&entry.group) == 1);
+        let unused = groups.iter().filter(|(_, entry)| Arc::strong_count(&entry.group) == 1 && entry.used <= before);
         let oldest = unused.min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
         oldest.is_some_and(|key| groups.remove(&key).is_some())
     }

@@ -429,6 +429,8 @@ impl Runner {
 
     /// Frees memory until `next` fits into the budget: contents that nobody uses first, then works that are less urgent than all others.
     fn make_room(&mut self, next: &Entry) {
+        // What `next` finds on the device counts as used later than this, and stays: it does not want the bytes of it.
+        let before = self.machine.residents.now();
         let wanted = next.work.bytes_wanted(&self.machine.context());
         if wanted == 0 {
             return;
@@ -436,7 +438,7 @@ impl Runner {
         let budget = if next.alone { 0 } else { self.machine.shared.report.budget_bytes };
         let mut asked = Vec::new();
         while self.machine.shared.memory.total_bytes().saturating_add(wanted) > budget {
-            if self.machine.residents.drop_oldest() {
+            if self.machine.residents.drop_oldest(before) {
                 continue;
             }
             let candidates = (0..self.works.len()).filter(|&i| !asked.contains(&self.works[i].id));

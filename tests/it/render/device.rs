@@ -2,7 +2,9 @@
 
 use super::cornell;
 use super::scenes::*;
-use kiln::device::{Abandoned, DeviceError, DeviceHandle, GpuContext, SliceOutcome, SliceWork, WorkId};
+use kiln::device::{
+    Abandoned, AdapterSelector, DeviceError, DeviceHandle, DeviceThread, GpuContext, SliceOutcome, SliceWork, WorkId,
+};
 use kiln::job::Priority;
 use kiln::path_trace::{Render, RenderEvent, RenderSettings};
 use std::sync::Arc;
@@ -237,4 +239,71 @@ fn a_compiler_that_panics_refuses_the_text_and_fails_nothing() {
     device.submit(Box::new(Faulty { fault, sender })).expect("the device thread takes work");
     let Ok(Abandoned::Failed(DeviceError::Stopped(why))) = receiver.recv() else { panic!("no answer") };
     assert!(why.contains("the end"), "{why}");
+}
+
+/// Work that keeps contents by their keys, and wants so many bytes beside those that are not there.
+struct Keeper {
+    keys: &'static [&'static str],
+    bytes: u64,
+    /// Gets which keys were there when its turn came.
+    sender: std::sync::mpsc::Sender<Vec<bool>>,
+}
+
+/// Bytes under one key of a [`Keeper`].
+const KEPT_BYTES: u64 = 1 << 20;
+
+impl SliceWork for Keeper {
+    fn label(&self) -> &str {
+        "keeper"
+    }
+    fn priority(&self) -> Priority {
+        Priority::Interactive
+    }
+    fn bytes_wanted(&self, gpu: &GpuContext<'_>) -> u64 {
+        let absent = self.keys.iter().filter(|key| !gpu.is_resident(Some(key))).count();
+        self.bytes + absent as u64 * KEPT_BYTES
+    }
+    fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError> {
+        let mut found = Vec::new();
+        for key in self.keys {
+            let mut was_there = true;
+            gpu.resident(Some(key), || {
+                was_there = false;
+                Ok(vec![gpu.buffer(key, KEPT_BYTES, wgpu::BufferUsages::STORAGE)?])
+            })?;
+            found.push(was_there);
+        }
+        let _ = self.sender.send(found);
+        Ok(SliceOutcome::Done)
+    }
+    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        Ok(true)
+    }
+    fn cancelled(&self) -> bool {
+        false
+    }
+    fn abandon(&mut self, why: Abandoned) {
+        panic!("{why:?}");
+    }
+}
+
+#[test]
+fn room_is_not_made_of_what_the_next_work_finds_on_the_device() {
+    if device_or_skip().is_none() {
+        return;
+    }
+    let budget = 3 * KEPT_BYTES;
+    let (_thread, device) =
+        DeviceThread::spawn_with_budget(&AdapterSelector::Auto, Some(budget)).expect("it opened before");
+    let run = |keys: &'static [&'static str], bytes: u64| {
+        let (sender, receiver) = channel();
+        device.submit(Box::new(Keeper { keys, bytes, sender })).expect("the device thread takes work");
+        receiver.recv().expect("it has its turn")
+    };
+    assert_eq!(run(&["a", "b"], 0), [false, false]);
+    assert_eq!(run(&["c"], 0), [false]);
+    // Room for none of them beside it: what it uses stays all the same, and the rest goes.
+    assert_eq!(run(&["a"], budget), [true]);
+    assert!(device.gpu_bytes() < 2 * KEPT_BYTES, "{:?}", device.memory().bytes_by_label());
+    assert_eq!(run(&["b", "c", "a"], 0), [false, false, true]);
 }
