@@ -116,20 +116,22 @@ fn render(mut args: Args) -> Result<(), Stop> {
     let work = WorkFolder::new(&folder)
         .map_err(|error| Stop::Usage(format!("nothing can be written in {}: {error}", folder.display())))?;
     let (spec, assets) = job(&mut args, work.path())?;
+    let assembled = spec.tasks().iter().any(|task| task.kind == TaskKind::Assemble);
+    if to_stdout && !assembled && files_of(&spec) > 1 {
+        return Err(too_many_for_stdout(files_of(&spec)));
+    }
     let spec_json = serde_json::to_string(&spec).context("the job document cannot be written")?;
     let task = TaskKey { job: JobId::now_v7(), fence: 1 };
     let run = RunTask::still(task, spec_json, assets, work.path().to_owned());
     let (mut outputs, report) = run_tasks(&args, tasks(&spec, &run))?;
-    if spec.tasks().iter().any(|task| task.kind == TaskKind::Assemble) {
+    if assembled {
         // Of an animation nobody asked for the frames.
         outputs.drain(..outputs.len().saturating_sub(1));
     }
     let output = outputs.first().context("the renderer made no picture")?;
     match &outputs[..] {
         [output] => deliver(output, work.path(), &args.output, to_stdout)?,
-        frames if to_stdout => {
-            return Err(Stop::Usage(format!("{} files do not fit in stdout; name a file with -o", frames.len())));
-        }
+        frames if to_stdout => return Err(too_many_for_stdout(frames.len())),
         frames => {
             for frame in frames {
                 deliver(frame, work.path(), &beside(&args.output, &frame.name), false)?;
@@ -154,6 +156,19 @@ fn render(mut args: Args) -> Result<(), Stop> {
         super::say(format_args!("{}  {what}, {seconds:.1} s", args.output.display()));
     }
     Ok(())
+}
+
+/// Pictures that come of a job whose frames nobody puts together.
+fn files_of(spec: &JobSpec) -> usize {
+    match spec {
+        JobSpec::Scene(scene) => scene.frames.as_ref().map_or(1, |frames| frames.count() as usize),
+        JobSpec::Shader(shader) if shader.is_sequence() => shader.frames.count() as usize,
+        JobSpec::Shader(_) => 1,
+    }
+}
+
+fn too_many_for_stdout(files: usize) -> Stop {
+    Stop::Usage(format!("{files} files do not fit in stdout; name a file with -o"))
 }
 
 /// The format is named by OUT, unless `--format` names it.

@@ -52,6 +52,25 @@ fn render_makes_the_same_picture_as_the_format_and_the_pipe_ask_for() {
 }
 
 #[test]
+fn several_pictures_for_stdout_are_refused_before_any_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ball.glb"), small_scene(1)).unwrap();
+    std::fs::write(folder.path().join("waves.wgsl"), "what is in it does not matter").unwrap();
+    // An adapter that is not there: whoever gets as far as to render says so instead.
+    let refused = |arguments: &[&str]| {
+        let output = run(&[&["render", "-o", "-", "--gpu", "none such"], arguments].concat(), folder.path());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("3 files do not fit in stdout"), "{}", text(&output.stderr));
+    };
+    refused(&["ball.glb", "--turntable", "3"]);
+    refused(&["waves.wgsl", "--end", "2", "--format", "png"]);
+    for one in [&["ball.glb"][..], &["ball.glb", "--turntable", "3", "--format", "apng"], &["waves.wgsl"]] {
+        let output = run(&[&["render", "-o", "-", "--gpu", "none such"], one].concat(), folder.path());
+        assert_eq!(output.status.code(), Some(1), "{one:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn render_reads_stdin_and_takes_an_environment_from_a_file() {
     if !gpu_or_skip() {
         return;
