@@ -28,12 +28,19 @@ fn start(device: &DeviceHandle, samples: u32, priority: Priority) -> (WorkId, Ar
 
 #[test]
 fn a_cancelled_render_says_so_and_frees_its_memory() {
-    let Some(device) = device_or_skip() else { return };
-    let (_, cancel, events) = start(device, 60_000, Priority::Interactive);
+    if device_or_skip().is_none() {
+        return;
+    }
+    // Its own, where nobody else's memory is counted.
+    let (_thread, device) = DeviceThread::spawn(&AdapterSelector::Auto).expect("it opened before");
+    let before = device.memory().bytes_by_label();
+    let (_, cancel, events) = start(&device, 60_000, Priority::Interactive);
     assert!(matches!(events.recv(), Ok(RenderEvent::Progress { .. })));
+    assert!(device.memory().bytes_by_label().contains_key("film"), "it works without memory");
     cancel.store(true, Ordering::Release);
     let last = events.iter().last();
     assert!(matches!(last, Some(RenderEvent::Cancelled)), "the last event was {last:?}");
+    assert_eq!(device.memory().bytes_by_label(), before);
 }
 
 #[test]
