@@ -115,14 +115,10 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let ended = CancellationToken::new();
     let background = spawn_background(&state, &config, &ended);
     background.spawn(crate::telemetry::run(metrics, ended.clone()));
-    let context = Context {
-        store,
-        blobs,
-        hub,
-        worker: worker_name(),
-        checkpoint_ms: config.checkpoint_ms,
-        recycle_tasks: config.recycle_tasks,
-    };
+    // A process that is to end so that a fresh one begins would be this one, and nothing begins it again.
+    let recycle_tasks = if config.gpu == GpuChoice::InProcess { u64::MAX } else { config.recycle_tasks };
+    let context =
+        Context { store, blobs, hub, worker: worker_name(), checkpoint_ms: config.checkpoint_ms, recycle_tasks };
     let gpu = spawn_gpu(&config.gpu, Arc::new(context), &shutdown);
     announce(&listener, &config)?;
     http::serve_on(listener, state, shutdown.clone()).await;
