@@ -150,10 +150,10 @@ impl Machine {
             match event {
                 RenderEvent::Finished { film, stats, .. } => return Ok((film, stats)),
                 RenderEvent::Failed(error) => return Err(error.into()),
-                RenderEvent::Cancelled | RenderEvent::PutAside { .. } => bail!("the render was cancelled"),
+                RenderEvent::Cancelled | RenderEvent::PutAside(_) => bail!("the render was cancelled"),
                 RenderEvent::Progress { .. }
                 | RenderEvent::Preview(_)
-                | RenderEvent::Checkpoint { .. }
+                | RenderEvent::Checkpoint(_)
                 | RenderEvent::Note(_)
                 | RenderEvent::Preempted => {}
             }

@@ -34,14 +34,6 @@ fn hash_u32(x: u32) -> u32 {
     return h ^ (h >> 16u);
 }
 
-/// The PCG-RXS-M-XS permutation of 32 bits.
-/// Source: Jarzynski & Olano 2020, "Hash Functions for GPU Rendering", JCGT 9(3), listing `pcg`.
-fn pcg(x: u32) -> u32 {
-    let state = x * 747796405u + 2891336453u;
-    let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-    return (word >> 22u) ^ word;
-}
-
 /// The 24 high bits of `x` as a number in [0, 1). The largest result is 1 − 2⁻²⁴: no rounding can make it 1.
 fn unit_f32(x: u32) -> f32 {
     // The value fits an i32, and the signed conversion is one instruction where the unsigned one is many.

@@ -7,7 +7,7 @@ import package::lib::light::{triangle_sample, area_to_solid_angle_pdf, spot_atte
 import package::lib::math::{offset_ray, safe_normalize};
 import package::lib::sky::sky_sample;
 import package::lib::surface::{triangle_vertices, weights, interpolate_attributes, base_color, opacity, sample_reference};
-import package::lib::types::{NONE, T_INFINITE, MATERIAL_DOUBLE_SIDED, Material, Instance};
+import package::lib::types::{NONE, T_INFINITE, MATERIAL_DOUBLE_SIDED};
 
 /// A connection from a surface point to a light.
 struct LightSample {

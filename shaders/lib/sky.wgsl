@@ -4,7 +4,6 @@ import package::lib::bindings::{params, environment_texels, environment_alias};
 import package::lib::camera::tent_sample;
 import package::lib::environment::{environment_uv, environment_direction, environment_pdf_solid_angle};
 import package::lib::math::{luminance, PI};
-import package::lib::types::EnvironmentParams;
 
 /// A direction towards the environment, in world space.
 struct SkySample {

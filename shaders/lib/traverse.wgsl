@@ -9,8 +9,8 @@
 
 import package::lib::bindings::{nodes, triangles, instances, materials, params};
 import package::lib::features::{FLAT, ALPHA};
-import package::lib::surface::{Attributes, triangle_vertices, weights, interpolate_attributes, base_color, opacity, crossing_number};
-import package::lib::types::{Hit, NONE, INSTANCE_MIRRORED, INSTANCE_ALPHA, INSTANCE_DOUBLE_SIDED, T_INFINITE};
+import package::lib::surface::{triangle_vertices, weights, interpolate_attributes, base_color, opacity, crossing_number};
+import package::lib::types::{Hit, NONE, INSTANCE_MIRRORED, INSTANCE_ALPHA, INSTANCE_DOUBLE_SIDED};
 
 /// Node groups that can wait at once. The host compares it with the depth of the scene's trees.
 const STACK_ENTRIES: u32 = 32u;

@@ -91,13 +91,6 @@ pub struct GpuBuffer {
     ledger: MemoryLedger,
 }
 
-impl GpuBuffer {
-    /// For the ledger and for debuggers.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-}
-
 impl std::ops::Deref for GpuBuffer {
     type Target = wgpu::Buffer;
 

@@ -187,11 +187,6 @@ impl DeviceHandle {
         self.shared.memory.total_bytes()
     }
 
-    /// Bytes that works may have on the device together.
-    pub fn budget_bytes(&self) -> u64 {
-        self.shared.report.budget_bytes
-    }
-
     /// Bytes on the device by label.
     pub fn memory(&self) -> &MemoryLedger {
         &self.shared.memory

@@ -62,10 +62,10 @@ fn render(device: &DeviceHandle, path: &std::path::Path) -> Result<Film, String>
             RenderEvent::Finished { film, .. } => Ok(film),
             RenderEvent::Failed(error) => Err(error.to_string()),
             RenderEvent::Cancelled => Err("it was cancelled".to_owned()),
-            RenderEvent::PutAside { .. } => Err("it was put aside".to_owned()),
+            RenderEvent::PutAside(_) => Err("it was put aside".to_owned()),
             RenderEvent::Progress { .. }
             | RenderEvent::Preview(_)
-            | RenderEvent::Checkpoint { .. }
+            | RenderEvent::Checkpoint(_)
             | RenderEvent::Note(_)
             | RenderEvent::Preempted => return,
         };

@@ -456,7 +456,7 @@ impl Shared {
                     let _ = self.previews.try_send(Preview { key, path, picture, samples });
                 }
             }
-            RenderEvent::Checkpoint { state, .. } => {
+            RenderEvent::Checkpoint(state) => {
                 let mut tasks = self.lock();
                 let Some(entry) = tasks.tasks.get_mut(&key).filter(|entry| !entry.saving) else { return };
                 entry.saving = true;
@@ -471,7 +471,7 @@ impl Shared {
             RenderEvent::Preempted => {
                 let _ = self.replies.try_send(Reply::Preempted { task: key });
             }
-            RenderEvent::PutAside { state, .. } => {
+            RenderEvent::PutAside(state) => {
                 if let Some(entry) = self.lock().tasks.get_mut(&key) {
                     entry.stage = Stage::Encoding;
                 }

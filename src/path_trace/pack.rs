@@ -130,7 +130,8 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
     }
 
     let used = UsedTextures::of(scene);
-    let lights = lights::pack(scene, &placed.iter().map(|place| place.first_triangle).collect::<Vec<_>>());
+    let first_triangles: Vec<u32> = placed.iter().map(|place| place.first_triangle).collect();
+    let lights = lights::pack(scene, &first_triangles);
     let instances: Vec<layout::Instance> = scene
         .instances
         .iter()
@@ -143,7 +144,6 @@ pub fn pack(scene: &Scene) -> Result<PackedScene, DeviceError> {
         .collect();
     let materials: Vec<layout::Material> =
         scene.materials.iter().map(|material| pack_material(material, &used)).collect();
-    let first_triangles: Vec<u32> = placed.iter().map(|place| place.first_triangle).collect();
     let flat = flat::lay_flat(scene, &first_triangles, &instances);
     let flat_levels = flat.as_ref().map(|flat| bvh::levels(&flat.tree.nodes));
     if let Some(flat) = flat {

@@ -42,12 +42,7 @@ pub enum RenderEvent {
     /// The film so far. Before the first sample of every pixel it is a mosaic of those that are there, with `samples` 0.
     Preview(Film),
     /// The state so far, to go on from after a crash; see [`RenderOrder::checkpoint`].
-    Checkpoint {
-        /// The state.
-        state: SavedState,
-        /// Samples per pixel in it.
-        samples_done: u32,
-    },
+    Checkpoint(SavedState),
     /// A sentence for the user.
     Note(String),
     /// Work of a more urgent class took the device.
@@ -61,13 +56,9 @@ pub enum RenderEvent {
         /// The state, where [`RenderOrder::keep_seconds_min`] says so.
         state: Option<SavedState>,
     },
-    /// The last event: it left the device, as it was asked to.
-    PutAside {
-        /// The state to go on from; `None` where there is nothing in it, or nothing new.
-        state: Option<SavedState>,
-        /// Samples per pixel in it.
-        samples_done: u32,
-    },
+    /// The last event: it left the device, as it was asked to, with the state to go on from; `None` where there is nothing in it, or
+    /// nothing new.
+    PutAside(Option<SavedState>),
     /// The last event: it was cancelled.
     Cancelled,
     /// The last event: the device failed.
@@ -494,8 +485,7 @@ impl Render {
         // A film that takes long to read is read less often.
         self.checkpoint = Some(interval.max(start.elapsed() * CHECKPOINT_COST_MIN));
         self.unsaved = Duration::ZERO;
-        let samples_done = self.samples_done();
-        (self.events)(RenderEvent::Checkpoint { state, samples_done });
+        (self.events)(RenderEvent::Checkpoint(state));
         Ok(())
     }
 
@@ -616,8 +606,7 @@ impl SliceWork for Render {
         self.stage = Stage::Ended;
         let state = state.filter(|state| state.items_done > 0).zip(self.identity);
         let state = state.map(|(state, identity)| state.save(identity));
-        let samples_done = self.samples_done();
-        (self.events)(RenderEvent::PutAside { state, samples_done });
+        (self.events)(RenderEvent::PutAside(state));
         Ok(())
     }
 

@@ -136,7 +136,6 @@ fn obsolete(mapped: &MappedText) -> Vec<ShaderDiagnostic> {
             ";" if depth == 1 && struct_depth.is_some() => "`;` between struct members is obsolete; write `,`.",
             "elseif" => "`elseif` is obsolete; write `else if`.",
             "smoothStep" if text(index + 1) == "(" => "`smoothStep` is obsolete; write `smoothstep`.",
-            "block" if before == "[" => continue,
             _ => continue,
         };
         if problems.len() >= SHADER_PROBLEMS_MAX {

@@ -40,7 +40,6 @@ pub fn compile(request: &ShaderSource<'_>, source: &str) -> Result<Program, Shad
         output: Output { format: TexelFormat::Rgba16Float, color: OutputColor::Linear },
         passes: None,
         previous: false,
-        channels_bottom_up: false,
         buffers: Vec::new(),
         requires,
         memory_bytes: 0,

@@ -23,8 +23,6 @@ pub struct Program {
     pub passes: Option<PassTextures>,
     /// True if a binding is [`TextureSource::Previous`]: after every frame the output is copied there.
     pub previous: bool,
-    /// Row 0 of a channel's texture is the lowest row of its picture, as in OpenGL, instead of the highest.
-    pub channels_bottom_up: bool,
     /// Buffer textures of a shadertoy, in order of their dispatches.
     pub buffers: Vec<Buffer>,
     /// What the adapter must have.

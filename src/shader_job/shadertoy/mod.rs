@@ -97,7 +97,6 @@ pub fn compile(request: &ShaderSource<'_>, source: &str) -> Result<Program, Shad
         output: Output { format: TexelFormat::Rgba16Float, color: OutputColor::Srgb },
         passes: None,
         previous: false,
-        channels_bottom_up: true,
         buffers: toy.buffers.iter().map(|buffer| Buffer { name: buffer.name, format }).collect(),
         requires: Requires {
             float32_filterable: !toy.buffers.is_empty() && format == TexelFormat::Rgba32Float,

@@ -49,7 +49,7 @@ enum Item {
     End(Rc<str>),
 }
 
-/// Expands a whole text. Problems have their place in `user`'s text.
+/// Expands a whole text, which `user` has verbatim. Problems have their place in it.
 pub fn preprocess(user: &MappedText) -> Result<Vec<Placed>, ShaderDiagnostic> {
     let clean = without_comments(user.user_text());
     let mut state = Preprocessor {
@@ -147,11 +147,6 @@ impl Preprocessor<'_> {
         self.branches.iter().all(|(taken, _)| *taken)
     }
 
-    fn problem(&self, stage: Stage, message: impl Into<String>, offset: Option<usize>) -> ShaderDiagnostic {
-        let verbatim = MappedText::verbatim(self.user.user_text());
-        verbatim.problem(stage, message, offset)
-    }
-
     fn flush(&mut self) -> Result<(), ShaderDiagnostic> {
         let pending = std::mem::take(&mut self.pending);
         let expanded = self.expand(pending)?;
@@ -167,7 +162,7 @@ impl Preprocessor<'_> {
         let rest = list.get(1..).unwrap_or_default();
         let named = || {
             let name = rest.first().filter(|token| token.kind == TokenKind::Word);
-            name.ok_or_else(|| self.problem(Stage::Preprocess, format!("`#{word}` without a name."), at))
+            name.ok_or_else(|| self.user.problem(Stage::Preprocess, format!("`#{word}` without a name."), at))
         };
         match word.as_str() {
             "if" => {
@@ -180,14 +175,14 @@ impl Preprocessor<'_> {
             }
             "elif" | "else" => {
                 let Some((_, done)) = self.branches.pop() else {
-                    return Err(self.problem(Stage::Preprocess, format!("`#{word}` without `#if`."), at));
+                    return Err(self.user.problem(Stage::Preprocess, format!("`#{word}` without `#if`."), at));
                 };
                 let value = !done && (word == "else" || (self.taken() && self.condition(rest.to_vec(), at)?));
                 self.branches.push((value, done || value));
             }
             "endif" => {
                 if self.branches.pop().is_none() {
-                    return Err(self.problem(Stage::Preprocess, "`#endif` without `#if`.", at));
+                    return Err(self.user.problem(Stage::Preprocess, "`#endif` without `#if`.", at));
                 }
             }
             _ if !self.taken() => {}
@@ -201,27 +196,32 @@ impl Preprocessor<'_> {
             }
             "error" => {
                 let what = rest.iter().map(|token| &*token.text).collect::<Vec<_>>().join(" ");
-                return Err(self.problem(Stage::Preprocess, format!("`#error` {what}"), at));
+                return Err(self.user.problem(Stage::Preprocess, format!("`#error` {what}"), at));
             }
             // The version is Kiln's, and no extension or pragma changes what a shadertoy means.
             "" | "version" | "extension" | "pragma" | "line" => {}
-            _ => return Err(self.problem(Stage::Preprocess, format!("Unknown directive `#{word}`."), at)),
+            _ => return Err(self.user.problem(Stage::Preprocess, format!("Unknown directive `#{word}`."), at)),
         }
         Ok(())
     }
 
     fn define(&mut self, name: &Placed, rest: &[Placed]) -> Result<(), ShaderDiagnostic> {
         if self.macros.len() >= SHADER_DEFINES_MAX {
-            return Err(self.problem(Stage::Limit, format!("More than {SHADER_DEFINES_MAX} macros."), name.offset));
+            return Err(self.user.problem(
+                Stage::Limit,
+                format!("More than {SHADER_DEFINES_MAX} macros."),
+                name.offset,
+            ));
         }
         let pasted = rest.windows(2).find(|pair| &*pair[0].text == "#" && &*pair[1].text == "#");
         if let Some(pair) = pasted {
-            return Err(self.problem(Stage::Preprocess, "`##` is not supported.", pair[0].offset));
+            return Err(self.user.problem(Stage::Preprocess, "`##` is not supported.", pair[0].offset));
         }
         let called = rest.first().is_some_and(|token| &*token.text == "(" && !token.spaced);
         let (arguments, body) = if called {
             let close = rest.iter().position(|token| &*token.text == ")");
-            let close = close.ok_or_else(|| self.problem(Stage::Preprocess, "`#define` without `)`.", name.offset))?;
+            let close =
+                close.ok_or_else(|| self.user.problem(Stage::Preprocess, "`#define` without `)`.", name.offset))?;
             let names = rest[1..close].iter().filter(|token| &*token.text != ",");
             (Some(names.map(|token| token.text.clone()).collect()), &rest[close + 1..])
         } else {
@@ -238,7 +238,7 @@ impl Preprocessor<'_> {
             return Ok(());
         }
         let what = format!("Macros expand to more than {SHADER_TOKENS_MAX} tokens.");
-        Err(self.problem(Stage::Limit, what, offset))
+        Err(self.user.problem(Stage::Limit, what, offset))
     }
 
     /// Replaces macros until none is left; a macro is not expanded inside of itself.
@@ -272,7 +272,7 @@ impl Preprocessor<'_> {
                     Some(values) => {
                         let what =
                             format!("The macro {} takes {} arguments, not {}.", token.text, names.len(), values.len());
-                        return Err(self.problem(Stage::Preprocess, what, token.offset));
+                        return Err(self.user.problem(Stage::Preprocess, what, token.offset));
                     }
                 },
             };
@@ -354,7 +354,7 @@ impl Preprocessor<'_> {
             values.last_mut().expect("there is at least one argument").push(token);
         }
         let what = format!("The call of the macro {} has no `)`.", name.text);
-        Err(self.problem(Stage::Preprocess, what, name.offset))
+        Err(self.user.problem(Stage::Preprocess, what, name.offset))
     }
 
     /// Calls inside of arguments recurse, to a bounded depth.
@@ -365,7 +365,7 @@ impl Preprocessor<'_> {
     ) -> Result<Vec<Vec<Placed>>, ShaderDiagnostic> {
         if self.depth >= SHADER_DIRECTIVE_DEPTH_MAX {
             let what = format!("Macro calls are nested more than {SHADER_DIRECTIVE_DEPTH_MAX} deep.");
-            return Err(self.problem(Stage::Limit, what, name.offset));
+            return Err(self.user.problem(Stage::Limit, what, name.offset));
         }
         self.depth += 1;
         let expanded = values.into_iter().map(|value| self.expand(value)).collect();
@@ -390,6 +390,6 @@ impl Preprocessor<'_> {
             index += 1;
         }
         let list = self.expand(list)?;
-        condition::evaluate(&list).map_err(|what| self.problem(Stage::Preprocess, what, at))
+        condition::evaluate(&list).map_err(|what| self.user.problem(Stage::Preprocess, what, at))
     }
 }

@@ -153,11 +153,12 @@ fn a_render_put_aside_at_many_points_ends_with_the_same_bits() {
     let mut interruptions = 0;
     let (film, resumed) = loop {
         let running = start(&device, long(), Priority::Normal, resume.clone());
-        running.wait_for_progress();
-        running.put_aside.store(true, Ordering::Release);
-        let last = running.events.iter().last();
-        match last {
-            Some(RenderEvent::PutAside { state, .. }) => {
+        // What is left may be done before it tells of any progress.
+        let stop_at_progress = |event: &RenderEvent| {
+            running.put_aside.fetch_or(matches!(event, RenderEvent::Progress { .. }), Ordering::Release);
+        };
+        match running.events.iter().inspect(stop_at_progress).last() {
+            Some(RenderEvent::PutAside(state)) => {
                 // Without a state there was nothing new, and the last one stands.
                 resume = state.or(resume);
                 interruptions += 1;

@@ -204,10 +204,10 @@ pub fn render(device: &DeviceHandle, scene: Scene, sky: Environment, settings: R
         match event {
             RenderEvent::Finished { film, stats, .. } => return (film, stats),
             RenderEvent::Failed(error) => panic!("the render failed: {error}"),
-            RenderEvent::Cancelled | RenderEvent::PutAside { .. } => panic!("nobody stopped the render"),
+            RenderEvent::Cancelled | RenderEvent::PutAside(_) => panic!("nobody stopped the render"),
             RenderEvent::Progress { .. }
             | RenderEvent::Preview(_)
-            | RenderEvent::Checkpoint { .. }
+            | RenderEvent::Checkpoint(_)
             | RenderEvent::Note(_)
             | RenderEvent::Preempted => {}
         }
