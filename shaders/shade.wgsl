@@ -12,13 +12,13 @@ import package::lib::nee::{light_sample, emitter_pdf, point_in_world, vector_in_
 import package::lib::pixels::{slot_pixel_index, slot_sample};
 import package::lib::queues::{QUEUE_BINS, ray_bin, binned_place, active_place};
 import package::lib::sampler::{
-    sampler_new, sampler_1d, sampler_2d, bounce_dimension, DIMENSION_LIGHT_CHOICE, DIMENSION_LIGHT_POINT, DIMENSION_BSDF,
-    DIMENSION_RUSSIAN_ROULETTE, DIMENSION_ALPHA
+    sampler_new, sampler_1d, sampler_2d, bounce_dimension, DIMENSION_LIGHT_CHOICE, DIMENSION_BSDF,
+    DIMENSION_RUSSIAN_ROULETTE, DIMENSION_LIGHT_ALIAS
 };
 import package::lib::sky::sky_lookup;
-import package::lib::surface::{triangle_vertices, weights, interpolate_attributes, base_color, sample_reference};
+import package::lib::surface::{weights, interpolate_attributes, base_color, sample_reference};
 import package::lib::types::{
-    NONE, T_INFINITE, BACKGROUND_ENVIRONMENT, BACKGROUND_TRANSPARENT, INSTANCE_MIRRORED, INSTANCE_TANGENTS, PathRay, Hit, ShadowRay
+    NONE, BACKGROUND_ENVIRONMENT, BACKGROUND_TRANSPARENT, INSTANCE_MIRRORED, INSTANCE_TANGENTS, PathRay, Hit, ShadowRay
 };
 
 /// The bounce from which paths may be ended by chance.
@@ -228,7 +228,7 @@ fn surface(slot: u32, hit: Hit) -> Outcome {
     if ENVIRONMENT || EMISSIVE_TRIANGLES || PUNCTUAL_LIGHTS {
         let u_choice = sampler_1d(&sampler);
         let u_point = sampler_2d(&sampler);
-        sampler.dimension = bounce_dimension(bounce, DIMENSION_ALPHA);
+        sampler.dimension = bounce_dimension(bounce, DIMENSION_LIGHT_ALIAS);
         let u_alias = sampler_1d(&sampler);
         let light = light_sample(origin, u_choice, u_alias, u_point);
         if light.pdf > 0.0 && dot(light.wi, geometric_normal) > 0.0 {

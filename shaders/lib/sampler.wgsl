@@ -26,8 +26,8 @@ const DIMENSION_LIGHT_POINT: u32 = 1u;
 const DIMENSION_BSDF: u32 = 3u;
 /// 1D: whether the path goes on.
 const DIMENSION_RUSSIAN_ROULETTE: u32 = 6u;
-/// 1D: whether a surface with alpha blending is there.
-const DIMENSION_ALPHA: u32 = 7u;
+/// 1D: the second number for the alias table of the light, which keeps its entry or takes the other one.
+const DIMENSION_LIGHT_ALIAS: u32 = 7u;
 
 /// Where the next number comes from. `dimension` rises by what each request takes.
 struct Sampler {

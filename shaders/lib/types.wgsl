@@ -214,7 +214,7 @@ struct ShadowRay {
     pad_1: u32,
 }
 
-/// Lengths of the queues, and totals of the render. Written by `queue` and by appends.
+/// Lengths of the queues, and totals of the render. Written by `advance` and by appends.
 struct Counters {
     /// Appended to by `generate` and `shade`, by bin.
     next_counts: array<atomic<u32>, 8>,

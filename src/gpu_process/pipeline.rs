@@ -136,7 +136,7 @@ struct Preview {
     key: TaskKey,
     path: PathBuf,
     picture: PreviewPicture,
-    /// Samples per pixel in it; of a shader, the frame.
+    /// Samples per pixel in it; of a shader, the number of the frame that comes next.
     samples: u32,
 }
 

@@ -33,7 +33,7 @@ pub(super) fn picture(settings: &RenderSettings, sums: &[[f32; 4]], items_done: 
     (Film { width: settings.width, height: settings.height, rgba, samples: whole as u32 }, not_finite)
 }
 
-/// Gives pixels at places from `done` on the mean of the nearest tile before it.
+/// Gives each pixel at a place from `done` on the mean of the nearest tile that has samples, its own if it has some.
 fn fill_gaps(settings: &RenderSettings, done: u64, rgba: &mut [[f32; 4]]) {
     let [tiles_x, tiles_y] = settings.tiles();
     let tile_of = |pixel: usize| {

@@ -124,9 +124,9 @@ pub struct Mesh {
     pub normals: Vec<Vec3>,
     /// xyz unit tangent in object space, w = ±1 handedness; empty if no normal map needs them.
     pub tangents: Vec<Vec4>,
-    /// TEXCOORD_0; empty or as long as `positions`.
+    /// The first of the material's two UV slots, whichever of the file's TEXCOORD_n is in it; empty or as long as `positions`.
     pub uv0: Vec<Vec2>,
-    /// TEXCOORD_1; empty or as long as `positions`.
+    /// The second UV slot; empty or as long as `positions`.
     pub uv1: Vec<Vec2>,
     /// COLOR_0, linear RGBA; empty or as long as `positions`.
     pub colors: Vec<Vec4>,

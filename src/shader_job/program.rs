@@ -99,7 +99,8 @@ pub enum BindingKind {
     },
     /// A sampler.
     Sampler(SamplerKind),
-    /// The storage buffer of [`FuelReport::BYTES`] bytes that takes the report on spent fuel: zeroed before every frame.
+    /// The storage buffer of [`FuelReport::BYTES`] bytes that takes the report on spent fuel. Zeroed once: a loop that ran out stays in it, and ends
+    /// the run.
     FuelReport,
 }
 

@@ -254,7 +254,7 @@ fn keep(key: ProgramKey, program: Arc<Program>) {
     }
 }
 
-/// Everything that [`compile`] reads.
+/// [`compile_spec`], within the bounds of [`bounded`].
 fn compile_bounded(
     spec: &ShaderSpec,
     plan: &ChannelPlan,

@@ -43,8 +43,8 @@ pub struct Live {
     passes: Option<[GpuTexture; 2]>,
     /// Of each buffer of a shadertoy: written in even frames, in odd ones.
     buffers: Vec<[GpuTexture; 2]>,
-    _channels: Vec<Option<GpuTexture>>,
-    _blank: GpuTexture,
+    channels: Vec<Option<GpuTexture>>,
+    blank: GpuTexture,
     /// By unit: the groups for even frames and for odd ones. Both are the same without buffers.
     groups: Vec<[Vec<wgpu::BindGroup>; 2]>,
     /// By unit: which group takes the dynamic offset.
@@ -132,8 +132,8 @@ impl Live {
             previous,
             passes,
             buffers,
-            _channels: channels,
-            _blank: blank,
+            channels,
+            blank,
             groups: Vec::new(),
             id_groups: Vec::new(),
             packer,
@@ -226,10 +226,10 @@ impl Live {
     /// What a unit sees that is first dispatched at `dispatched`, in frames of this parity.
     fn source(&self, source: TextureSource, parity: usize, dispatched: usize) -> &GpuTexture {
         match source {
-            TextureSource::Channel(index) => self._channels.get(index).and_then(Option::as_ref).unwrap_or(&self._blank),
+            TextureSource::Channel(index) => self.channels.get(index).and_then(Option::as_ref).unwrap_or(&self.blank),
             TextureSource::PassIn => &self.passes.as_ref().expect("a source that exists")[0],
             TextureSource::Previous => self.previous.as_ref().expect("a source that exists"),
-            TextureSource::Blank => &self._blank,
+            TextureSource::Blank => &self.blank,
             TextureSource::Buffer(buffer) => {
                 let drawn = self.program.dispatches.iter().position(|dispatch| {
                     let writes = StorageTarget::Buffer(buffer);

@@ -74,7 +74,7 @@ pub enum RunEvent {
         /// Seconds of this attempt's slices so far.
         gpu_seconds: f64,
     },
-    /// The picture so far: 8-bit sRGB, three bytes a pixel, and the number of the frame in it.
+    /// The picture so far: 8-bit sRGB, three bytes a pixel, and the frame that comes next, warm-up counted.
     Preview(Vec<u8>, u32),
     /// The state so far, to go on from after a crash; see [`ShaderOrder::checkpoint`].
     Checkpoint(SavedState),
