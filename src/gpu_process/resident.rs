@@ -146,7 +146,7 @@ mod tests {
     fn sky(texels: usize) -> Loaded {
         let (width, height) = (texels as u32, 1);
         let (texels, alias) = (vec![[0; 2]; texels], Vec::new());
-        Loaded::Sky(Arc::new(PackedSky { key: None, width, height, texels, alias, weight_sum: 0.0 }))
+        Loaded::Sky(Arc::new(PackedSky { key: None, width, height, texels, alias, weight_sum: 0.0, notes: Vec::new() }))
     }
 
     fn count(scenes: &ResidentScenes, key: &str, texels: usize) -> bool {

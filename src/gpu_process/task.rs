@@ -56,7 +56,10 @@ pub fn load(run: &RunTask, spec: SceneSpec, scenes: &ResidentScenes) -> Result<(
     let camera = camera(run, &spec, &scene, scenes)?;
     let settings = RenderSettings::new(&spec, camera);
     let (resume, note) = resume(run);
-    let notes = note.into_iter().collect();
+    let mut notes: Vec<String> = note.into_iter().collect();
+    if is_first(&spec, frame) {
+        notes.extend(sky.notes.iter().map(|note| format!("warning: {note}")));
+    }
     let report = scene.view.report.clone();
     let input = RenderInput { scene: Arc::clone(&scene.packed), sky, settings, resume, notes };
     Ok((LoadedTask { spec, frame, report, load_ms: start.elapsed().as_millis() as u64 }, input))
@@ -78,6 +81,11 @@ pub(super) fn resume(run: &RunTask) -> (Option<SavedState>, Option<String>) {
 pub(super) fn document(run: &RunTask) -> Result<JobSpec, Failure> {
     serde_json::from_str(&run.spec_json)
         .map_err(|error| failure(FailureReason::Internal, format!("the job document cannot be read: {error}"), "load"))
+}
+
+/// True for a still, and for the frame of an animation that tells what holds for all of them.
+fn is_first(spec: &SceneSpec, frame: u32) -> bool {
+    spec.frames.as_ref().is_none_or(|frames| frames.range().0 == frame)
 }
 
 /// The pose of a frame.

@@ -18,6 +18,8 @@ pub struct PackedSky {
     pub alias: Vec<[u32; 2]>,
     /// Sum over texels of luminance × sinθ; 0 = black.
     pub weight_sum: f32,
+    /// Sentences for the user about what was repaired.
+    pub notes: Vec<String>,
 }
 
 impl PackedSky {
@@ -42,6 +44,7 @@ pub fn pack(environment: &Environment) -> PackedSky {
         texels: environment.radiance.par_iter().map(|&rgb| pack_radiance(rgb)).collect(),
         alias: environment.alias.iter().map(|entry| [entry.threshold.to_bits(), entry.alias]).collect(),
         weight_sum: environment.weight_sum,
+        notes: environment.notes.clone(),
     }
 }
 

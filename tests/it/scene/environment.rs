@@ -2,11 +2,15 @@
 
 use super::files::assets;
 use glam::{Vec2, Vec3};
+use kiln::gpu_process::protocol::{RunTask, TaskKey};
+use kiln::gpu_process::resident::ResidentScenes;
 use kiln::job::spec::Preset;
+use kiln::job::{AttachedFiles, JobId, JobSpec, TaskKind, TaskPlan};
 use kiln::limits;
 use kiln::scene::SceneErrorKind;
 use kiln::scene::environment::{Environment, direction_of_uv, load, preset, uv_of_direction};
 use std::f32::consts::PI;
+use std::path::{Path, PathBuf};
 
 fn close(a: f32, b: f32, tolerance: f32) -> bool {
     (a - b).abs() <= tolerance
@@ -129,14 +133,45 @@ fn radiance_files_of_the_real_world_load() {
     }
 }
 
-#[test]
-fn an_exr_keeps_its_values_and_what_is_not_light_is_repaired() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("env.exr");
+/// An EXR of four by two texels, some of them no light.
+fn exr_to_repair(folder: &Path) -> PathBuf {
+    let path = folder.join("env.exr");
     let values = [[0.25, 1.0, 7.5], [f32::NAN, -1.0, 2.0], [f32::INFINITY, 0.0, 0.0], [1.0e-3, 0.0, 3.0e9]];
     let picture =
         image::Rgb32FImage::from_raw(4, 2, values.iter().chain(&values).flatten().copied().collect()).unwrap();
     picture.save(&path).unwrap();
+    path
+}
+
+#[test]
+fn the_user_is_told_what_was_repaired_in_an_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = folder.path().join("scene.glb");
+    std::fs::write(&scene, kiln::sample_scenes::cornell_box()).unwrap();
+    let (scene_ref, sky_ref) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let scenes = ResidentScenes::new(u64::MAX);
+    // The second time it is in memory already.
+    for (frame, told) in [(0, 2), (0, 2), (1, 0)] {
+        let document = serde_json::json!({"kind": "scene", "scene": {"asset": scene_ref},
+            "environment": {"asset": sky_ref}, "frames": {"turntable": 3}, "output": {"format": "apng"}});
+        let spec = JobSpec::from_document(document, &AttachedFiles::default()).expect("a valid document");
+        let json = serde_json::to_string(&spec).unwrap();
+        let JobSpec::Scene(spec) = spec else { panic!("it is a scene") };
+        let assets = vec![(scene_ref.clone(), scene.clone()), (sky_ref.clone(), exr_to_repair(folder.path()))];
+        let task = TaskKey { job: JobId::now_v7(), fence: 1 };
+        let mut run = RunTask::still(task, json, assets, folder.path().to_owned());
+        run.plan = TaskPlan { first_frame: frame, last_frame: frame, kind: TaskKind::Frames };
+        let loaded = kiln::gpu_process::task::load(&run, spec, &scenes);
+        let (_, input) = loaded.unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(input.notes.len(), told, "frame {frame}: {:?}", input.notes);
+        assert!(told == 0 || input.notes[0].contains("not a number"), "{:?}", input.notes);
+    }
+}
+
+#[test]
+fn an_exr_keeps_its_values_and_what_is_not_light_is_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = exr_to_repair(folder.path());
     let environment = load(&path).unwrap();
     assert_eq!((environment.width, environment.height), (4, 2));
     assert_eq!(environment.radiance[0], [0.25, 1.0, 7.5]);
