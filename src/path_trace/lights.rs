@@ -1,7 +1,7 @@
 //! Lights → the tables that next-event estimation chooses from.
 
-use super::alias::alias_table;
 use super::layout::{self, NONE};
+use crate::scene::alias::alias_table;
 use crate::scene::{PunctualLight, Scene};
 use glam::Vec3;
 use std::f32::consts::PI;

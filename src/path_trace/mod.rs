@@ -9,7 +9,6 @@
 //! a connection to a light and the next ray, `advance` turns what was appended into what is read, `shadow` tests the connections.
 //! `generate` starts a batch and `accumulate` adds it to the film.
 
-mod alias;
 mod checkpoint;
 mod film;
 mod flat;

@@ -6,6 +6,7 @@
 //! Spaces: glTF's own, right-handed, +Y up, metres. Colours are scene-linear Rec. 709 (invariant 8).
 
 mod accessor;
+pub mod alias;
 mod animation;
 pub mod bvh;
 pub mod camera;

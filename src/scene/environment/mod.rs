@@ -6,6 +6,7 @@
 
 mod presets;
 
+use super::alias::{AliasCell, alias_table};
 use super::emissive::luminance;
 use super::error::SceneError;
 use crate::job::spec::Preset;
@@ -16,17 +17,6 @@ use std::f32::consts::{PI, TAU};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-
-/// One entry of an alias table (Walker 1974; Vose 1991): take entry i by a uniform number, then keep i if a second
-/// uniform number is below `threshold`, else take `alias`.
-#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct AliasEntry {
-    /// In [0, 1].
-    pub threshold: f32,
-    /// Index of another texel.
-    pub alias: u32,
-}
 
 /// Radiance from every direction.
 #[derive(Debug, Clone)]
@@ -40,7 +30,7 @@ pub struct Environment {
     /// One entry a texel: draws texel i with probability luminance(i) · sin θ(row of i) / `weight_sum`, where θ is the
     /// polar angle of the middle of the row. A direction is then drawn uniformly in (u, v) within the texel. Empty where
     /// the environment is black.
-    pub alias: Vec<AliasEntry>,
+    pub alias: Vec<AliasCell>,
     /// Sum over all texels of luminance · sin θ. 0 where the environment is black.
     pub weight_sum: f32,
     /// No light comes from anywhere.
@@ -77,9 +67,9 @@ impl Environment {
                 row.iter().map(move |&texel| luminance(Vec3::from_array(texel)) * sin_theta)
             })
             .collect();
-        let weight_sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        let (cells, weight_sum) = alias_table(&weights);
         let is_black = weight_sum <= 0.0;
-        let alias = if is_black { Vec::new() } else { alias_table(&weights, weight_sum) };
+        let alias = if is_black { Vec::new() } else { cells };
         let constant = radiance.first().copied().filter(|first| radiance.iter().all(|texel| texel == first));
         Self { width, height, radiance, alias, weight_sum: weight_sum as f32, is_black, constant, notes: Vec::new() }
     }
@@ -108,34 +98,6 @@ impl Environment {
 /// Sine of the polar angle of the middle of a row.
 fn sin_theta_of_row(y: u32, height: u32) -> f32 {
     ((y as f32 + 0.5) / height as f32 * PI).sin()
-}
-
-/// Vose 1991, "A Linear Algorithm for Generating Random Numbers with a Given Distribution".
-fn alias_table(weights: &[f32], sum: f64) -> Vec<AliasEntry> {
-    let scale = weights.len() as f64 / sum;
-    let mut scaled: Vec<f64> = weights.iter().map(|&weight| f64::from(weight) * scale).collect();
-    let mut table: Vec<AliasEntry> =
-        (0..weights.len() as u32).map(|index| AliasEntry { threshold: 1.0, alias: index }).collect();
-    let (mut small, mut large): (Vec<u32>, Vec<u32>) =
-        (0..weights.len() as u32).partition(|&index| scaled[index as usize] < 1.0);
-    while let (Some(&less), Some(&more)) = (small.last(), large.last()) {
-        small.pop();
-        table[less as usize] = AliasEntry { threshold: scaled[less as usize] as f32, alias: more };
-        scaled[more as usize] -= 1.0 - scaled[less as usize];
-        if scaled[more as usize] < 1.0 {
-            large.pop();
-            small.push(more);
-        }
-    }
-    // What is left is 1 but for rounding — except a weight of 0, which must never be drawn.
-    if let Some(heaviest) = (0..weights.len()).max_by(|&a, &b| weights[a].total_cmp(&weights[b])) {
-        for index in small {
-            if weights[index as usize] == 0.0 {
-                table[index as usize] = AliasEntry { threshold: 0.0, alias: heaviest as u32 };
-            }
-        }
-    }
-    table
 }
 
 /// A built-in environment. The same at every call.
