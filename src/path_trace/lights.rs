@@ -2,8 +2,8 @@
 
 use super::layout::{self, NONE};
 use crate::scene::alias::alias_table;
+use crate::scene::emissive::luminance;
 use crate::scene::{PunctualLight, Scene};
-use glam::Vec3;
 use std::f32::consts::PI;
 
 /// Emissive triangles and punctual lights, ready for the kernels.
@@ -75,10 +75,6 @@ pub fn pack(scene: &Scene, first_triangles: &[u32]) -> PackedLights {
 
 fn emitter(instance: u32, index: u32, area: f32) -> layout::Emitter {
     layout::Emitter { alias_threshold: 1.0, alias_index: 0, probability: 0.0, instance, index, area, pad: [0; 2] }
-}
-
-fn luminance(linear: Vec3) -> f32 {
-    linear.dot(Vec3::new(0.2126, 0.7152, 0.0722))
 }
 
 /// Estimated power; that of a directional light is what it sends through the scene.

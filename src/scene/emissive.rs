@@ -6,6 +6,7 @@
 
 use super::error::{SceneError, SceneResult};
 use super::{EmissiveTriangle, Image, Scene, Texture, Wrap};
+use crate::image::linear_from_srgb;
 use crate::limits;
 use glam::{DVec3, Vec2, Vec3};
 use std::collections::HashMap;
@@ -72,14 +73,8 @@ pub(super) fn list(scene: &Scene) -> SceneResult<Vec<EmissiveTriangle>> {
 }
 
 /// Luminance of a linear Rec. 709 colour (ITU-R BT.709).
-pub(super) fn luminance(color: Vec3) -> f32 {
+pub(crate) fn luminance(color: Vec3) -> f32 {
     color.dot(Vec3::new(0.2126, 0.7152, 0.0722))
-}
-
-/// Linear value of an 8-bit sRGB one (IEC 61966-2-1).
-pub(super) fn srgb_to_linear(value: u8) -> f32 {
-    let value = f32::from(value) / 255.0;
-    if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
 }
 
 /// A summed-area table over cells of a picture, for the mean of any box of it (Crow 1984).
@@ -95,8 +90,9 @@ struct Sums {
 
 impl Sums {
     fn new(image: &Image, texture: &Texture) -> Self {
-        let linear: Vec<f32> = (0..=255)
-            .map(|value| if texture.srgb { srgb_to_linear(value) } else { f32::from(value) / 255.0 })
+        let linear: Vec<f32> = (0..=255_u8)
+            .map(|value| f32::from(value) / 255.0)
+            .map(|value| if texture.srgb { linear_from_srgb(value) } else { value })
             .collect();
         let edges = |size: u32| -> Vec<u32> {
             let cells = size.min(CELLS_MAX);

@@ -12,7 +12,7 @@ pub mod bvh;
 pub mod camera;
 mod container;
 mod document;
-mod emissive;
+pub(crate) mod emissive;
 pub mod environment;
 mod error;
 mod frame;
