@@ -28,15 +28,13 @@ pub struct Environment {
     /// Linear Rec. 709, rows from +Y to −Y; finite and in [0, `ENVIRONMENT_RADIANCE_MAX`].
     pub radiance: Vec<[f32; 3]>,
     /// One entry a texel: draws texel i with probability luminance(i) · sin θ(row of i) / `weight_sum`, where θ is the
-    /// polar angle of the middle of the row. A direction is then drawn uniformly in (u, v) within the texel. Empty where
-    /// the environment is black.
+    /// polar angle of the middle of the row. Where a direction then lies around the texel is `sky_sample`'s in
+    /// `shaders/lib/sky.wgsl`, and so is its density. Empty where the environment is black.
     pub alias: Vec<AliasCell>,
     /// Sum over all texels of luminance · sin θ. 0 where the environment is black.
     pub weight_sum: f32,
     /// No light comes from anywhere.
     pub is_black: bool,
-    /// The radiance, where it is the same in every texel.
-    pub constant: Option<[f32; 3]>,
     /// Sentences about what was repaired.
     pub notes: Vec<String>,
 }
@@ -70,28 +68,7 @@ impl Environment {
         let (cells, weight_sum) = alias_table(&weights);
         let is_black = weight_sum <= 0.0;
         let alias = if is_black { Vec::new() } else { cells };
-        let constant = radiance.first().copied().filter(|first| radiance.iter().all(|texel| texel == first));
-        Self { width, height, radiance, alias, weight_sum: weight_sum as f32, is_black, constant, notes: Vec::new() }
-    }
-
-    /// Density per steradian with which the alias table draws `direction` (unit length). 0 where it never does.
-    pub fn pdf(&self, direction: Vec3) -> f32 {
-        let sin_theta = direction.x.hypot(direction.z);
-        if self.is_black || sin_theta <= 0.0 {
-            return 0.0;
-        }
-        let texel = self.texel(uv_of_direction(direction));
-        let weight = luminance(Vec3::from_array(self.radiance[texel]))
-            * sin_theta_of_row(texel as u32 / self.width, self.height);
-        let pdf_uv = weight / self.weight_sum * (self.width * self.height) as f32;
-        pdf_uv / (2.0 * PI * PI * sin_theta)
-    }
-
-    /// Index of the texel at a place in the picture.
-    pub fn texel(&self, uv: Vec2) -> usize {
-        let x = ((uv.x * self.width as f32) as u32).min(self.width - 1);
-        let y = ((uv.y * self.height as f32) as u32).min(self.height - 1);
-        (y * self.width + x) as usize
+        Self { width, height, radiance, alias, weight_sum: weight_sum as f32, is_black, notes: Vec::new() }
     }
 }
 
