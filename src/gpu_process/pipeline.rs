@@ -436,64 +436,82 @@ impl Shared {
     fn on_render_event(&self, key: TaskKey, loaded: &Arc<LoadedTask>, event: RenderEvent) {
         match event {
             RenderEvent::Progress { samples_done, fraction, gpu_seconds } => {
-                let mut state = self.lock();
-                let Some(entry) = state.tasks.get_mut(&key) else { return };
-                let due = entry.progress_sent.is_none_or(|sent| sent.elapsed() >= Duration::from_millis(PROGRESS_MS));
-                if !due {
-                    return;
-                }
-                entry.progress_sent = Some(Instant::now());
-                drop(state);
-                let progress = loaded.progress(Phase::Rendering, fraction, samples_done, gpu_seconds);
-                // Progress is a courtesy: where the pipe is full, the next one will do.
-                let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+                self.tell_progress(key, || loaded.progress(Phase::Rendering, fraction, samples_done, gpu_seconds));
             }
             RenderEvent::Preview(film) => {
-                let path = self.lock().tasks.get_mut(&key).and_then(|entry| entry.preview.take());
-                if let Some(path) = path {
-                    let samples = film.samples;
-                    let picture = PreviewPicture::Film(film, Arc::clone(loaded));
-                    let _ = self.previews.try_send(Preview { key, path, picture, samples });
-                }
+                let samples = film.samples;
+                self.show(key, PreviewPicture::Film(film, Arc::clone(loaded)), samples);
             }
-            RenderEvent::Checkpoint(state) => {
-                let mut tasks = self.lock();
-                let Some(entry) = tasks.tasks.get_mut(&key).filter(|entry| !entry.saving) else { return };
-                entry.saving = true;
-                drop(tasks);
-                self.saves
-                    .send(Save { key, state: Some(state), last: false })
-                    .expect("the checkpoint thread lives as long as the process");
-            }
+            RenderEvent::Checkpoint(state) => self.save_checkpoint(key, state),
             RenderEvent::Note(message) => {
                 let _ = self.replies.try_send(Reply::Log { task: key, message });
             }
             RenderEvent::Preempted => {
                 let _ = self.replies.try_send(Reply::Preempted { task: key });
             }
-            RenderEvent::PutAside(state) => {
-                if let Some(entry) = self.lock().tasks.get_mut(&key) {
-                    entry.stage = Stage::Encoding;
-                }
-                self.saves
-                    .send(Save { key, state, last: true })
-                    .expect("the checkpoint thread lives as long as the process");
-            }
+            RenderEvent::PutAside(state) => self.save_last(key, state),
             RenderEvent::Finished { film, stats, state } => {
-                if let Some(entry) = self.lock().tasks.get_mut(&key) {
-                    entry.stage = Stage::Encoding;
-                }
+                self.leave_device(key);
                 self.forward(Reply::DeviceFree { task: key });
                 let stats = Box::new(stats);
                 let encode = Encode::Film { key, film, stats, state, loaded: Arc::clone(loaded) };
                 self.encodes.send(encode).expect("the encoder thread lives as long as the process");
             }
-            RenderEvent::Cancelled => {
-                if self.lock().tasks.remove(&key).is_some() {
-                    self.forward(Reply::Ended { task: key, result: TaskEnd::Cancelled });
-                }
-            }
+            RenderEvent::Cancelled => self.end_on_device(key, TaskEnd::Cancelled),
             RenderEvent::Failed(error) => self.end_on_device_error(key, error),
+        }
+    }
+
+    /// Tells the progress that `progress` makes, at most every `PROGRESS_MS` a task.
+    fn tell_progress(&self, key: TaskKey, progress: impl FnOnce() -> Progress) {
+        let mut state = self.lock();
+        let Some(entry) = state.tasks.get_mut(&key) else { return };
+        if entry.progress_sent.is_some_and(|sent| sent.elapsed() < Duration::from_millis(PROGRESS_MS)) {
+            return;
+        }
+        entry.progress_sent = Some(Instant::now());
+        drop(state);
+        // Progress is a courtesy: where the pipe is full, the next one will do.
+        let _ = self.replies.try_send(Reply::Progress { task: key, progress: progress() });
+    }
+
+    /// Hands a picture to the preview thread, where somebody asked for it.
+    fn show(&self, key: TaskKey, picture: PreviewPicture, samples: u32) {
+        let path = self.lock().tasks.get_mut(&key).and_then(|entry| entry.preview.take());
+        if let Some(path) = path {
+            let _ = self.previews.try_send(Preview { key, path, picture, samples });
+        }
+    }
+
+    /// Hands a state to the checkpoint thread, unless it still has the last one.
+    fn save_checkpoint(&self, key: TaskKey, state: SavedState) {
+        let mut tasks = self.lock();
+        let Some(entry) = tasks.tasks.get_mut(&key).filter(|entry| !entry.saving) else { return };
+        entry.saving = true;
+        drop(tasks);
+        self.save_later(Save { key, state: Some(state), last: false });
+    }
+
+    /// The same for a task that was put aside, and ends with it.
+    fn save_last(&self, key: TaskKey, state: Option<SavedState>) {
+        self.leave_device(key);
+        self.save_later(Save { key, state, last: true });
+    }
+
+    fn save_later(&self, save: Save) {
+        self.saves.send(save).expect("the checkpoint thread lives as long as the process");
+    }
+
+    fn leave_device(&self, key: TaskKey) {
+        if let Some(entry) = self.lock().tasks.get_mut(&key) {
+            entry.stage = Stage::Encoding;
+        }
+    }
+
+    /// [`Self::end`] for the device thread, which must not wait for the pipe.
+    fn end_on_device(&self, key: TaskKey, result: TaskEnd) {
+        if self.lock().tasks.remove(&key).is_some() {
+            self.forward(Reply::Ended { task: key, result });
         }
     }
 

@@ -3,7 +3,7 @@
 //! There are as many of these threads as tasks, so that none waits for another's animation. Frames of a sequence, and the compression of
 //! an animation's frames, are spread over the cores; files are named, told and put together in the order of the frames.
 
-use super::{Entry, Save, Shared, Stage, TaskKey, internal, panic_text, spawn};
+use super::{PreviewPicture, Shared, Stage, TaskKey, internal, panic_text, spawn};
 use crate::device::DeviceError;
 use crate::gpu_process::protocol::{Reply, RunTask, TaskEnd};
 use crate::gpu_process::task;
@@ -89,61 +89,26 @@ impl Shared {
     fn on_shader_event(&self, key: TaskKey, totals: &Totals, event: RunEvent) {
         match event {
             RunEvent::Progress { frames_done, fraction, gpu_seconds } => {
-                let mut state = self.lock();
-                let Some(entry) = state.tasks.get_mut(&key) else { return };
-                if !progress_is_due(entry) {
-                    return;
-                }
-                drop(state);
-                let progress = totals.progress(Phase::Rendering, fraction, frames_done, gpu_seconds);
-                // Progress is a courtesy: where the pipe is full, the next one will do.
-                let _ = self.replies.try_send(Reply::Progress { task: key, progress });
+                self.tell_progress(key, || totals.progress(Phase::Rendering, fraction, frames_done, gpu_seconds));
             }
             RunEvent::Preview(pixels, frame) => {
-                let path = self.lock().tasks.get_mut(&key).and_then(|entry| entry.preview.take());
-                if let Some(path) = path {
-                    let picture = super::PreviewPicture::Packed { pixels, size: totals.size };
-                    let _ = self.previews.try_send(super::Preview { key, path, picture, samples: frame });
-                }
+                self.show(key, PreviewPicture::Packed { pixels, size: totals.size }, frame);
             }
-            RunEvent::Checkpoint(state) => {
-                let mut tasks = self.lock();
-                let Some(entry) = tasks.tasks.get_mut(&key).filter(|entry| !entry.saving) else { return };
-                entry.saving = true;
-                drop(tasks);
-                self.save_later(Save { key, state: Some(state), last: false });
-            }
+            RunEvent::Checkpoint(state) => self.save_checkpoint(key, state),
             RunEvent::Note(message) => {
                 let _ = self.replies.try_send(Reply::Log { task: key, message });
             }
             RunEvent::Preempted => {
                 let _ = self.replies.try_send(Reply::Preempted { task: key });
             }
-            RunEvent::PutAside(state) => {
-                self.encoding(key);
-                self.save_later(Save { key, state, last: true });
-            }
+            RunEvent::PutAside(state) => self.save_last(key, state),
             RunEvent::Finished => {
-                self.encoding(key);
+                self.leave_device(key);
                 self.forward(Reply::DeviceFree { task: key });
             }
-            RunEvent::Cancelled => {
-                if self.lock().tasks.remove(&key).is_some() {
-                    self.forward(Reply::Ended { task: key, result: TaskEnd::Cancelled });
-                }
-            }
+            RunEvent::Cancelled => self.end_on_device(key, TaskEnd::Cancelled),
             RunEvent::Failed(error) => self.end_on_run_error(key, error),
         }
-    }
-
-    fn encoding(&self, key: TaskKey) {
-        if let Some(entry) = self.lock().tasks.get_mut(&key) {
-            entry.stage = Stage::Encoding;
-        }
-    }
-
-    fn save_later(&self, save: Save) {
-        self.saves.send(save).expect("the checkpoint thread lives as long as the process");
     }
 
     fn end_on_run_error(&self, key: TaskKey, error: RunError) {
@@ -153,11 +118,9 @@ impl Shared {
             RunError::Device(error @ (DeviceError::Lost(_) | DeviceError::Timeout(_)))
                 if !self.device_lost.swap(true, Ordering::Relaxed) =>
             {
-                if self.lock().tasks.remove(&key).is_some() {
-                    let message = format!("The GPU was lost while it ran the shader: {error}");
-                    let failure = task::failure(FailureReason::WorkerLost, message, "run");
-                    self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(failure) });
-                }
+                let message = format!("The GPU was lost while it ran the shader: {error}");
+                let failure = task::failure(FailureReason::WorkerLost, message, "run");
+                self.end_on_device(key, TaskEnd::Failed(failure));
                 return self.forward(Reply::Fatal { message: error.to_string() });
             }
             RunError::Device(error) => return self.end_on_device_error(key, error),
@@ -174,16 +137,12 @@ impl Shared {
                     DEVICE_HANG_MS / 1000
                 );
                 let failure = task::failure(FailureReason::LimitExceeded, message.clone(), "run");
-                if self.lock().tasks.remove(&key).is_some() {
-                    self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(failure) });
-                }
+                self.end_on_device(key, TaskEnd::Failed(failure));
                 // The device never comes back from it, whoever's task it was.
                 return self.forward(Reply::Fatal { message });
             }
         };
-        if self.lock().tasks.remove(&key).is_some() {
-            self.forward(Reply::Ended { task: key, result: TaskEnd::Failed(failure) });
-        }
+        self.end_on_device(key, TaskEnd::Failed(failure));
     }
 
     /// Encodes the frames of one task until there are no more. Where the device gave up, so does this.
@@ -278,15 +237,6 @@ impl Shared {
         });
         Ok(Some(TaskEnd::Succeeded { outputs, report_json: report.to_string() }))
     }
-}
-
-/// True at most every `PROGRESS_MS` a task.
-fn progress_is_due(entry: &mut Entry) -> bool {
-    let due = entry.progress_sent.is_none_or(|sent| sent.elapsed() >= Duration::from_millis(PROGRESS_MS));
-    if due {
-        entry.progress_sent = Some(Instant::now());
-    }
-    due
 }
 
 /// Bytes of the frames that are being encoded, over all tasks.
