@@ -98,7 +98,7 @@ async fn picture(server: &Server, client: &reqwest::Client, id: &str) -> Result<
 
 /// The work that kills cost.
 async fn kills(mut server: Server, client: &reqwest::Client, scene: &str) -> Result<()> {
-    const SAMPLES: u32 = 320;
+    const SAMPLES: u32 = 100;
     let undisturbed = id_of(&server.submit(client, &still(scene, 7, SAMPLES, "normal")).await?)?;
     let expected = picture(&server, client, &undisturbed).await?;
     let whole =

@@ -169,7 +169,7 @@ pub const EVENT_COMMENT_SECONDS: u64 = 15;
 /// Milliseconds between two progress events of one stream.
 pub const PROGRESS_EVENT_MS_MIN: u64 = 250;
 /// Events of progress that all streams together are sent in a second; with more streams each gets fewer of them.
-pub const PROGRESS_EVENTS_PER_SECOND_MAX: u64 = 1_000;
+pub const PROGRESS_EVENTS_PER_SECOND_MAX: u64 = 500;
 /// Jobs that may be queued at once, over all clients.
 pub const JOBS_QUEUED_MAX: u64 = 1_000_000;
 /// Estimated GPU seconds of one job, beyond which an estimate is taken for a mistake.
