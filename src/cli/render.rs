@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// A scene (.glb, .gltf with its files packed along, .zip) or a shader (.wgsl, .glsl); - for stdin, a shader with --dialect
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The picture: .png, .jpg, .webp or .exr; of a shader's frames also .apng, .gif or .mp4; - for stdout
+    /// The picture: .png, .jpg, .webp or .exr; of several frames also .apng, .gif or .mp4; - for stdout
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// Adapter to render on: auto, a number or a part of a name

@@ -23,7 +23,7 @@ pub enum Kind {
     MethodNotAllowed,
     /// A browser sent it for a page of somebody else's.
     ForbiddenOrigin,
-    /// A server on a loopback address was called by a name that is not its own.
+    /// The server was called by a name that is not its own.
     ForbiddenHost,
     /// The id in the path is no UUID.
     InvalidId,

@@ -1,4 +1,4 @@
-//! A job as clients see it: the JSON of `api.md`, "The job, as answered". No I/O besides the job's place in the queue.
+//! A job as clients see it, as JSON. No I/O besides the job's place in the queue.
 
 use super::admit::Quote;
 use super::{AppState, job_url};

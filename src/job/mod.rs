@@ -60,7 +60,7 @@ impl JobState {
         !matches!(self, Self::Queued | Self::Running)
     }
 
-    /// The legal transitions (`queue.md`, "States").
+    /// The legal transitions.
     pub fn may_become(self, next: Self) -> bool {
         use JobState::*;
         matches!(

@@ -1,4 +1,4 @@
-//! The conformance suite of [`JobStore`]: what `queue.md` promises of a store, run on every store there is.
+//! The conformance suite of [`JobStore`]: what `kiln::store` promises of a store, run on every store there is.
 //!
 //! `suite` holds the promises that any store keeps, one file a subject; `model` compares random operations with a reference;
 //! `starvation` runs whole days of adversarial load through the real order of claims; `sqlite` and `power_loss` hold what is

@@ -1,4 +1,4 @@
-//! The reference: a list of jobs in memory that obeys `queue.md`, as plainly as it can be written. It scans where the store has
+//! The reference: a list of jobs in memory that obeys the rules in `kiln::store`, as plainly as it can be written. It scans where the store has
 //! indexes, and counts where the store keeps counts.
 
 mod ends;
