@@ -1,9 +1,10 @@
 //! What a thousand watching clients cost the render that they watch.
 //!
-//! `cargo bench --bench event_streams` starts a real `kiln serve` and a long render, and measures how fast the render gets on in windows of
-//! a few seconds: alone, and with 1,000 event streams on it plus 20 polls of its state a second, in turns, so that a noisy machine
-//! disturbs both alike. The clients run on the same cores, which makes the figure worse than it is. It fails where they cost the render
-//! more than [`COST_MAX`].
+//! `cargo bench --bench event_streams` starts a real `kiln serve` and a long render, and looks at windows of a few seconds: alone, and with
+//! 1,000 event streams on it plus 20 polls of its state a second, in turns. A render on a software adapter takes all the processor time that is
+//! left, so that it loses what the server and its clients, which run on the same cores, take more of it when they watch: that share is
+//! measured, from `/proc`, and it fails where it is more than [`COST_MAX`]. How fast the render gets on is printed too; on a shared machine that
+//! changes by more than the cost from window to window.
 
 mod server;
 
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 const STREAMS: usize = 1_000;
 const POLLS_PER_SECOND: u64 = 20;
 const WINDOW: Duration = Duration::from_secs(8);
-/// Share of its speed that the render may lose to those who watch it.
+/// Share of the processor time, and so of its speed, that the render may lose to those who watch it.
 const COST_MAX: f64 = 0.05;
 /// Windows of each kind.
 const ROUNDS: usize = 5;
@@ -31,8 +32,19 @@ async fn fraction(server: &Server, client: &reqwest::Client, id: &str) -> Result
     job["progress"]["fraction"].as_f64().context("a running job has progress")
 }
 
-/// How much of the render is done in one window, per second.
-async fn speed(server: &Server, client: &reqwest::Client, id: &str, polls: bool) -> Result<f64> {
+/// Seconds of processor time that a process has taken.
+fn processor_seconds(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("this bench needs /proc")?;
+    // Fields 14 and 15 of proc_pid_stat(5); the second one may hold spaces.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(ticks as f64 / 100.0)
+}
+
+/// One window: how much of the render is done per second, and the share of all processors that the server and that its clients took.
+async fn window(server: &Server, client: &reqwest::Client, id: &str, polls: bool) -> Result<[f64; 3]> {
+    let pids = [server.pid(), std::process::id()];
+    let took = [processor_seconds(pids[0])?, processor_seconds(pids[1])?];
     let (start, before) = (Instant::now(), fraction(server, client, id).await?);
     let mut clock = tokio::time::interval(Duration::from_millis(1000 / POLLS_PER_SECOND));
     while start.elapsed() < WINDOW {
@@ -41,7 +53,10 @@ async fn speed(server: &Server, client: &reqwest::Client, id: &str, polls: bool)
             server.job(client, id).await?;
         }
     }
-    Ok((fraction(server, client, id).await? - before) / start.elapsed().as_secs_f64())
+    let elapsed = start.elapsed().as_secs_f64();
+    let all = elapsed * std::thread::available_parallelism()?.get() as f64;
+    let share = |i: usize| Ok::<_, anyhow::Error>((processor_seconds(pids[i])? - took[i]) / all);
+    Ok([(fraction(server, client, id).await? - before) / elapsed, share(0)?, share(1)?])
 }
 
 /// Opens the streams; they are read until the set is dropped.
@@ -79,29 +94,32 @@ async fn run() -> Result<()> {
     let events = Arc::new(AtomicU64::new(0));
     let (mut alone, mut watched) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        alone.push(speed(&server, &client, id, false).await?);
+        alone.push(window(&server, &client, id, false).await?);
         let streams = watch(&server, id, &events).await?;
         let before = events.load(Ordering::Relaxed);
-        watched.push(speed(&server, &client, id, true).await?);
+        watched.push(window(&server, &client, id, true).await?);
         let rate = (events.load(Ordering::Relaxed) - before) as f64 / WINDOW.as_secs_f64();
         ensure!(streams.len() == STREAMS, "a stream ended early");
         println!(
             "alone {:.3e}/s, watched {:.3e}/s; {rate:.0} events a second",
-            alone[alone.len() - 1],
-            watched[watched.len() - 1]
+            alone[alone.len() - 1][0],
+            watched[watched.len() - 1][0]
         );
         drop(streams);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // The median of the ratios of neighbours in time.
-    let mut ratios: Vec<f64> = alone.iter().zip(&watched).map(|(alone, watched)| watched / alone).collect();
-    ratios.sort_by(f64::total_cmp);
-    let ratio = ratios[ratios.len() / 2];
+    let mean =
+        |windows: &[[f64; 3]], i: usize| windows.iter().map(|window| window[i]).sum::<f64>() / windows.len() as f64;
+    let [server_share, clients_share] = [1, 2].map(|i| mean(&watched, i) - mean(&alone, i));
+    let slower = 1.0 - mean(&watched, 0) / mean(&alone, 0);
     println!(
-        "{STREAMS} event streams and {POLLS_PER_SECOND} polls a second cost the render {:.1} % (median of {ROUNDS})",
-        (1.0 - ratio) * 100.0
+        "{STREAMS} event streams and {POLLS_PER_SECOND} polls a second took {:.1} % of the processors in the server and {:.1} % in the clients; the render was {:.1} % slower",
+        server_share * 100.0,
+        clients_share * 100.0,
+        slower * 100.0
     );
-    ensure!(ratio >= 1.0 - COST_MAX, "that is more than the {:.0} % that they may cost", COST_MAX * 100.0);
+    let cost = server_share + clients_share;
+    ensure!(cost < COST_MAX, "that is more than the {:.0} % that they may cost", COST_MAX * 100.0);
     Ok(())
 }
 

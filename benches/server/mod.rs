@@ -60,6 +60,12 @@ impl Server {
         anyhow::bail!("kiln serve was not ready within 60 s")
     }
 
+    /// The process's id; not that of its GPU process.
+    #[allow(dead_code, reason = "each bench compiles this module for itself, and not all of them need it")]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Uploads a file and answers its reference, as a job document names it.
     pub async fn upload(&self, client: &reqwest::Client, bytes: Vec<u8>) -> Result<String> {
         let answer = client.post(format!("{}/v1/assets", self.url)).body(bytes).send().await?.error_for_status()?;
