@@ -3,8 +3,8 @@
 //! `cargo bench --bench event_streams` starts a real `kiln serve` and a long render, and looks at windows of a few seconds: alone, and with
 //! 1,000 event streams on it plus 20 polls of its state a second, in turns. A render on a software adapter takes all the processor time that is
 //! left, so that it loses what the server and its clients, which run on the same cores, take more of it when they watch: that share is
-//! measured, from `/proc`, and it fails where it is more than [`COST_MAX`]. How fast the render gets on is printed too; on a shared machine that
-//! changes by more than the cost from window to window.
+//! measured, from `/proc`, and so is how fast the render gets on, over many windows, since on a shared machine that changes by more than the cost
+//! from one to the next. It fails where either is more than [`COST_MAX`].
 
 mod server;
 
@@ -23,7 +23,7 @@ const WINDOW: Duration = Duration::from_secs(8);
 /// Share of the processor time, and so of its speed, that the render may lose to those who watch it.
 const COST_MAX: f64 = 0.05;
 /// Windows of each kind.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 14;
 
 /// Work done, as GPU seconds do not tell it: a share of the whole render.
 async fn fraction(server: &Server, client: &reqwest::Client, id: &str) -> Result<f64> {
@@ -118,7 +118,7 @@ async fn run() -> Result<()> {
         clients_share * 100.0,
         slower * 100.0
     );
-    let cost = server_share + clients_share;
+    let cost = (server_share + clients_share).max(slower);
     ensure!(cost < COST_MAX, "that is more than the {:.0} % that they may cost", COST_MAX * 100.0);
     Ok(())
 }
