@@ -220,7 +220,9 @@ pub const STORE_GROUP_OPERATIONS_MAX: usize = 64;
 /// Milliseconds after which such a transaction takes no more operations of clients: however many submit, the device gets its next work.
 pub const STORE_GROUP_MS: u64 = 8;
 /// Connections of the store that read.
-pub const STORE_READERS_MAX: u32 = 3;
+pub const STORE_READERS_MAX: usize = 3;
+/// Milliseconds that a reading waits for one of them.
+pub const STORE_READ_WAIT_MS: u64 = 30_000;
 /// Stored events, of all jobs, that a subscriber of the store may be behind.
 pub const STORE_EVENTS_BUFFERED_MAX: usize = 4096;
 /// Stored events of one job, after which log lines are dropped.

@@ -85,6 +85,6 @@ pub(super) fn publish(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {
 }
 
 /// Makes a folder's entries durable. Windows has no such call; NTFS journals its metadata.
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }

@@ -14,15 +14,17 @@ mod order;
 mod outbox;
 mod outcome;
 mod read;
+mod readers;
 mod retention;
+mod sql;
 mod submit;
 mod writer;
 
 use crate::job::*;
 use crate::store::*;
 use async_trait::async_trait;
-use sqlx::Row;
-use sqlx::sqlite::{Sqlite, SqlitePool, SqliteRow};
+use readers::Readers;
+use rusqlite::ErrorCode;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -64,7 +66,7 @@ pub struct SqliteOptions {
 /// See the module's text.
 pub struct SqliteStore {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
     clock: Clock,
 }
 
@@ -81,7 +83,10 @@ impl SqliteStore {
     /// The same with options.
     pub async fn open_with(data_dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let clock = options.clock.clone();
-        let (writer, readers) = open::open(data_dir, options).await?;
+        let data_dir = data_dir.to_owned();
+        let opened = tokio::task::spawn_blocking(move || open::open(&data_dir, options)).await;
+        let (writer, readers) =
+            opened.map_err(|error| StoreError::Other(format!("opening the store died: {error}")))??;
         Ok(Self { writer, readers, clock })
     }
 
@@ -91,104 +96,102 @@ impl SqliteStore {
         self.readers.close().await;
         self.writer.close().await;
     }
-
-    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await.map_err(failure)
-    }
 }
 
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn submit(&self, job: NewJob) -> Result<Submitted, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::submit(tx, job))).await
+        self.writer.write(WhenFull::Refuse, move |tx| submit::submit(tx, job)).await
     }
 
     async fn submitted_before(&self, job: NewJob) -> Result<Option<Submitted>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::before(tx, job))).await
+        self.writer.write(WhenFull::Refuse, move |tx| submit::before(tx, job)).await
     }
 
     async fn cancel(&self, id: JobId) -> Result<Option<Cancelled>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::cancel(tx, id))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::cancel(tx, id)).await
     }
 
     async fn retry(&self, id: JobId) -> Result<Option<Result<Job, Job>>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::retry(tx, id))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::retry(tx, id)).await
     }
 
     async fn patch(&self, id: JobId, patch: JobPatch) -> Result<Option<Result<Job, Job>>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::patch(tx, id, patch))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::patch(tx, id, patch)).await
     }
 
     async fn extend(&self, id: JobId, extension: Extension) -> Result<Option<Result<Job, Job>>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::extend(tx, id, extension))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::extend(tx, id, extension)).await
     }
 
     async fn delete(&self, id: JobId) -> Result<Option<Result<Vec<String>, Job>>, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::delete(tx, id))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::delete(tx, id)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        Ok(read::job(&mut *self.reader().await?, id).await?.map(|(_, job)| job))
+        Ok(self.readers.read(move |connection| read::job(connection, id)).await?.map(|(_, job)| job))
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<Job>, StoreError> {
-        read::list(&mut *self.reader().await?, &filter).await
+        self.readers.read(move |connection| read::list(connection, &filter)).await
     }
 
     async fn position(&self, id: JobId) -> Result<u64, StoreError> {
-        order::position(&mut *self.reader().await?, id).await
+        self.readers.read(move |connection| order::position(connection, id)).await
     }
 
     async fn ahead_of_new(&self, priority: Priority) -> Result<Ahead, StoreError> {
-        order::ahead_of_new(&mut *self.reader().await?, priority).await
+        self.readers.read(move |connection| order::ahead_of_new(connection, priority)).await
     }
 
     async fn ahead(&self, id: JobId) -> Result<Option<Ahead>, StoreError> {
-        order::ahead(&mut *self.reader().await?, id).await
+        self.readers.read(move |connection| order::ahead(connection, id)).await
     }
 
     async fn ahead_of_all(&self, ids: &[JobId]) -> Result<Vec<Option<Ahead>>, StoreError> {
-        order::ahead_of_all(&mut *self.reader().await?, ids).await
+        let ids = ids.to_owned();
+        self.readers.read(move |connection| order::ahead_of_all(connection, &ids)).await
     }
 
     async fn counts(&self) -> Result<(u64, u64), StoreError> {
-        read::counts(&mut *self.reader().await?).await
+        self.readers.read(read::counts).await
     }
 
     async fn queue(&self) -> Result<QueueOverview, StoreError> {
-        read::queue(&mut *self.reader().await?).await
+        self.readers.read(read::queue).await
     }
 
     async fn events(&self, id: JobId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        read::events(&mut *self.reader().await?, id, after, limit).await
+        self.readers.read(move |connection| read::events(connection, id, after, limit)).await
     }
 
     async fn output_blob(&self, id: JobId, name: &str) -> Result<Option<(Output, String)>, StoreError> {
-        read::output_blob(&mut *self.reader().await?, id, name).await
+        let name = name.to_owned();
+        self.readers.read(move |connection| read::output_blob(connection, id, &name)).await
     }
 
     async fn purged(&self, id: JobId) -> Result<bool, StoreError> {
-        retention::purged(&mut *self.reader().await?, id).await
+        self.readers.read(move |connection| retention::purged(connection, id)).await
     }
 
     async fn claim(&self, worker: &str, lease_ms: i64, want: &ClaimWant) -> Result<Option<Claim>, StoreError> {
         let (worker, want) = (worker.to_owned(), want.clone());
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::claim(tx, worker, lease_ms, want))).await
+        self.writer.write(WhenFull::Wait, move |tx| attempts::claim(tx, worker, lease_ms, want)).await
     }
 
     async fn heartbeat(&self, claim: &Claim, progress: Progress, lease_ms: i64) -> Result<LeaseState, StoreError> {
         let claim = claim.clone();
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::heartbeat(tx, claim, progress, lease_ms))).await
+        self.writer.write(WhenFull::Wait, move |tx| attempts::heartbeat(tx, claim, progress, lease_ms)).await
     }
 
     async fn checkpoint(&self, claim: &Claim, key: &str, bytes: u64) -> Result<Checkpointed, StoreError> {
         let (claim, key) = (claim.clone(), key.to_owned());
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::checkpoint(tx, claim, key, bytes))).await
+        self.writer.write(WhenFull::Wait, move |tx| attempts::checkpoint(tx, claim, key, bytes)).await
     }
 
     async fn output(&self, claim: &Claim, index: u32, output: NewOutput) -> Result<OutputRecorded, StoreError> {
         let claim = claim.clone();
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::early_output(tx, claim, index, output))).await
+        self.writer.write(WhenFull::Wait, move |tx| attempts::early_output(tx, claim, index, output)).await
     }
 
     async fn commit(
@@ -198,91 +201,97 @@ impl JobStore for SqliteStore {
         progress: Option<Progress>,
     ) -> Result<Committed, StoreError> {
         let claim = claim.clone();
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::commit(tx, claim, end, progress))).await
+        self.writer.write(WhenFull::Wait, move |tx| attempts::commit(tx, claim, end, progress)).await
     }
 
     async fn rescue(&self, all: bool) -> Result<Vec<JobId>, StoreError> {
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(attempts::rescue(tx, all))).await
+        self.writer.write(WhenFull::Wait, move |tx| attempts::rescue(tx, all)).await
     }
 
     async fn expire_due(&self) -> Result<Vec<JobId>, StoreError> {
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(operations::expire_due(tx))).await
+        self.writer.write(WhenFull::Wait, move |tx| operations::expire_due(tx)).await
     }
 
     async fn preempted(&self, claim: &Claim) -> Result<(), StoreError> {
         let claim = claim.clone();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(attempts::preempted(tx, claim))).await
+        self.writer.write(WhenFull::Refuse, move |tx| attempts::preempted(tx, claim)).await
     }
 
     async fn log(&self, id: JobId, message: String) -> Result<Event, StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::log(tx, id, message))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::log(tx, id, message)).await
     }
 
     async fn queue_mode(&self) -> Result<QueueMode, StoreError> {
-        order::mode(&mut *self.reader().await?).await
+        self.readers.read(order::mode).await
     }
 
     async fn set_queue_mode(&self, mode: QueueMode) -> Result<(), StoreError> {
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::set_queue_mode(tx, mode))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::set_queue_mode(tx, mode)).await
     }
 
     async fn set_client_limits(&self, client: &str, limits: ClientLimits) -> Result<(), StoreError> {
         let client = client.to_owned();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::set_client_limits(tx, client, limits))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::set_client_limits(tx, client, limits)).await
     }
 
     async fn model(&self, key: &str) -> Result<Option<String>, StoreError> {
-        read::model(&mut *self.reader().await?, key).await
+        let key = key.to_owned();
+        self.readers.read(move |connection| read::model(connection, &key)).await
     }
 
     async fn put_model(&self, key: &str, json: String) -> Result<(), StoreError> {
         let key = key.to_owned();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(operations::put_model(tx, key, json))).await
+        self.writer.write(WhenFull::Refuse, move |tx| operations::put_model(tx, key, json)).await
     }
 
     async fn answers(&self, new: &NewJob) -> Result<Vec<(String, u64)>, StoreError> {
-        submit::answers(&mut *self.reader().await?, new).await
+        let new = new.clone();
+        self.readers.read(move |connection| submit::answers(connection, &new)).await
     }
 
     async fn answers_no_more(&self, new: &NewJob) -> Result<(), StoreError> {
         let new = new.clone();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(submit::answers_no_more(tx, new))).await
+        self.writer.write(WhenFull::Refuse, move |tx| submit::answers_no_more(tx, new)).await
     }
 
     async fn put_asset(&self, sha256: &str, bytes: u64) -> Result<(), StoreError> {
         let sha256 = sha256.to_owned();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::put_asset(tx, sha256, bytes))).await
+        self.writer.write(WhenFull::Refuse, move |tx| retention::put_asset(tx, sha256, bytes)).await
     }
 
     async fn asset(&self, sha256: &str) -> Result<Option<u64>, StoreError> {
-        read::asset(&mut *self.reader().await?, sha256).await
+        let sha256 = sha256.to_owned();
+        self.readers.read(move |connection| read::asset(connection, &sha256)).await
     }
 
     async fn unreferenced_assets(&self, unused_ms: i64, limit: u32) -> Result<Vec<(String, u64)>, StoreError> {
-        retention::unreferenced_assets(&mut *self.reader().await?, self.now_ms(), unused_ms, limit).await
+        let now_ms = self.now_ms();
+        self.readers.read(move |connection| retention::unreferenced_assets(connection, now_ms, unused_ms, limit)).await
     }
 
     async fn delete_asset(&self, sha256: &str, unused_ms: i64) -> Result<bool, StoreError> {
         let sha256 = sha256.to_owned();
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::delete_asset(tx, sha256, unused_ms))).await
+        self.writer.write(WhenFull::Refuse, move |tx| retention::delete_asset(tx, sha256, unused_ms)).await
     }
 
     async fn blob_keys(&self) -> Result<Vec<String>, StoreError> {
-        retention::blob_keys(&mut *self.reader().await?).await
+        self.readers.read(retention::blob_keys).await
     }
 
     async fn unnamed(&self, keys: &[String]) -> Result<Vec<String>, StoreError> {
-        retention::unnamed(&mut *self.reader().await?, keys).await
+        let keys = keys.to_owned();
+        self.readers.read(move |connection| retention::unnamed(connection, &keys)).await
     }
 
     async fn purge(&self, retention: &Retention) -> Result<Purged, StoreError> {
         let retention = *retention;
-        self.writer.write(WhenFull::Refuse, move |tx| Box::pin(retention::purge(tx, retention))).await
+        self.writer.write(WhenFull::Refuse, move |tx| retention::purge(tx, retention)).await
     }
 
     async fn deliveries_due(&self, per_host: u32, without: &[String]) -> Result<Vec<Delivery>, StoreError> {
-        let (deliveries, unreadable) =
-            outbox::due(&mut *self.reader().await?, self.now_ms(), per_host, without).await?;
+        let (now_ms, without) = (self.now_ms(), without.to_owned());
+        let due = self.readers.read(move |connection| outbox::due(connection, now_ms, per_host, &without)).await?;
+        let (deliveries, unreadable) = due;
         for id in unreadable {
             // Or it would be in the way of those behind it for ever.
             self.delivery_done(id).await?;
@@ -291,15 +300,15 @@ impl JobStore for SqliteStore {
     }
 
     async fn delivery_done(&self, id: i64) -> Result<bool, StoreError> {
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(outbox::done(tx, id))).await
+        self.writer.write(WhenFull::Wait, move |tx| outbox::done(tx, id)).await
     }
 
     async fn delivery_retry(&self, id: i64, run_at_ms: TimeMs) -> Result<bool, StoreError> {
-        self.writer.write(WhenFull::Wait, move |tx| Box::pin(outbox::retry(tx, id, run_at_ms))).await
+        self.writer.write(WhenFull::Wait, move |tx| outbox::retry(tx, id, run_at_ms)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        read::counts(&mut *self.reader().await?).await.map(drop)
+        self.readers.read(read::counts).await.map(drop)
     }
 
     fn now_ms(&self) -> TimeMs {
@@ -316,32 +325,16 @@ impl JobStore for SqliteStore {
 }
 
 /// What SQLite said, in the store's own words.
-fn failure(error: sqlx::Error) -> StoreError {
-    match &error {
-        sqlx::Error::PoolTimedOut => StoreError::Overloaded(crate::limits::STORE_READERS_MAX as usize),
-        sqlx::Error::Io(io) => open::io_failure("the store's file", io),
-        sqlx::Error::Database(database) => {
-            // Extended result codes hold the primary one in their low byte (sqlite.org/rescode.html).
-            let code = database.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0);
-            match code & 0xff {
-                5 | 6 => StoreError::Busy,
-                8 => StoreError::ReadOnly("of the store".into()),
-                11 | 26 => StoreError::Corrupt(database.message().to_owned()),
-                13 => StoreError::Full("the store cannot grow; free some space or delete finished jobs".into()),
-                _ => StoreError::Other(error.to_string()),
-            }
+fn failure(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+        Some(ErrorCode::ReadOnly) => StoreError::ReadOnly("of the store".into()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(error.to_string()),
+        Some(ErrorCode::DiskFull) => {
+            StoreError::Full("the store cannot grow; free some space or delete finished jobs".into())
         }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Corrupt(error.to_string()),
         _ => StoreError::Other(error.to_string()),
     }
-}
-
-/// A column of a row.
-fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-{
-    row.try_get(column).map_err(failure)
 }
 
 /// What is kept as JSON.

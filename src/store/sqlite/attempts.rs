@@ -7,13 +7,13 @@
 use super::ends::{self, end_job};
 use super::order::{self, Candidate, Charged, virtual_part};
 use super::outcome::{after_attempt, after_loss, end_attempt, output};
+use super::sql::{Row, get, sql};
 use super::submit::known;
 use super::writer::Tx;
-use super::{get, json, read};
+use super::{json, read};
 use crate::job::*;
 use crate::limits::*;
 use crate::store::{AttemptEnd, Checkpointed, ClaimWant, Committed, LeaseState, NewOutput, OutputRecorded, StoreError};
-use sqlx::sqlite::SqliteRow;
 
 /// Each job has this many bits of fences of its own, so that no fence is ever given again, not even to a job that gets the id of one
 /// that was forgotten: the blobs of both are told apart.
@@ -56,7 +56,7 @@ const SELECT_HELD: &str = "
     FROM task JOIN job ON job.seq = task.job_seq WHERE task.state = 'running' ";
 
 impl Held {
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, StoreError> {
         Ok(Self {
             seq: get(row, "seq")?,
             id: read::id_of(row)?,
@@ -83,20 +83,15 @@ impl Held {
     }
 }
 
-fn kind_of(row: &SqliteRow) -> Result<TaskKind, StoreError> {
+fn kind_of(row: &Row) -> Result<TaskKind, StoreError> {
     let word: &str = get(row, "kind")?;
     TaskKind::parse(word).ok_or_else(|| StoreError::Corrupt(format!("found the task kind {word:?}, which is none")))
 }
 
-pub(super) async fn claim(
-    tx: &mut Tx,
-    worker: String,
-    lease_ms: i64,
-    want: ClaimWant,
-) -> Result<Option<Claim>, StoreError> {
+pub(super) fn claim(tx: &mut Tx, worker: String, lease_ms: i64, want: ClaimWant) -> Result<Option<Claim>, StoreError> {
     for _ in 0..CORRUPT_JOBS_FAILED_MAX {
-        let Some(chosen) = order::choose(tx, &want).await? else { return Ok(None) };
-        let query = sqlx::query(
+        let Some(chosen) = order::choose(tx, &want)? else { return Ok(None) };
+        let query = sql(
             "SELECT job.id, client.name AS client, job.spec, job.started_ms IS NULL AND job.start_before_ms <= ?3 AS too_late, max(job.fence, job.seq << ?4) AS last_fence,
                     task.idx, task.first_frame, task.last_frame, task.kind, task.attempt, task.deaths, task.fence, task.checkpoint,
                     task.vcost, task.cost_us, task.left_us
@@ -104,17 +99,17 @@ pub(super) async fn claim(
              WHERE task.job_seq = ?1 AND task.idx = ?2",
         );
         let now_ms = tx.now_ms;
-        let row = tx.one(query.bind(chosen.seq).bind(chosen.task).bind(now_ms).bind(FENCES_OF_JOB_BITS)).await?;
+        let row = tx.one(query.bind(chosen.seq).bind(chosen.task).bind(now_ms).bind(FENCES_OF_JOB_BITS))?;
         if get::<Option<bool>>(&row, "too_late")?.unwrap_or(false) {
-            ends::expire(tx, chosen.seq, read::id_of(&row).ok()).await?;
+            ends::expire(tx, chosen.seq, read::id_of(&row).ok())?;
             continue;
         }
         match claim_of(&row, &chosen) {
             Ok(claim) => {
-                take(tx, &row, &chosen, &claim, &worker, lease_ms).await?;
+                take(tx, &row, &chosen, &claim, &worker, lease_ms)?;
                 return Ok(Some(claim));
             }
-            Err(StoreError::Corrupt(what)) => fail_corrupt(tx, chosen.seq, read::id_of(&row).ok(), what).await?,
+            Err(StoreError::Corrupt(what)) => fail_corrupt(tx, chosen.seq, read::id_of(&row).ok(), what)?,
             Err(other) => return Err(other),
         }
     }
@@ -125,7 +120,7 @@ pub(super) async fn claim(
 }
 
 /// The claim as it will be, once [`take`] has made it true.
-fn claim_of(row: &SqliteRow, chosen: &Candidate) -> Result<Claim, StoreError> {
+fn claim_of(row: &Row, chosen: &Candidate) -> Result<Claim, StoreError> {
     let spec: Option<&str> = get(row, "spec")?;
     Ok(Claim {
         job: read::id_of(row)?,
@@ -143,16 +138,16 @@ fn claim_of(row: &SqliteRow, chosen: &Candidate) -> Result<Claim, StoreError> {
     })
 }
 
-async fn take(
+fn take(
     tx: &mut Tx,
-    row: &SqliteRow,
+    row: &Row,
     chosen: &Candidate,
     claim: &Claim,
     worker: &str,
     lease_ms: i64,
 ) -> Result<(), StoreError> {
     let now_ms = tx.now_ms;
-    let taken = sqlx::query(
+    let taken = sql(
         "UPDATE task SET state = 'running', attempt = ?3, fence = ?4, owner = ?5, lease_until_ms = ?6, progress = NULL,
                 attempt_us = 0, advanced_ms = ?7, waited_since_ms = (SELECT waiting_since_ms FROM class WHERE class.priority = task.priority)
          WHERE job_seq = ?1 AND idx = ?2 AND state = 'queued' AND attempt = ?3 - 1 AND fence = ?8",
@@ -165,40 +160,36 @@ async fn take(
     .bind(now_ms + lease_ms)
     .bind(now_ms)
     .bind(get::<i64>(row, "fence")?);
-    if tx.run(taken).await? != 1 {
+    if tx.run(taken)? != 1 {
         return Err(StoreError::Other(format!("task {} of job {} changed under its claim", claim.task, claim.job)));
     }
-    let job = sqlx::query(
-        "UPDATE job SET state = 'running', started_ms = ?2, attempt = max(attempt, ?3), fence = ?4
-         WHERE seq = ?1 AND state IN ('queued', 'running')",
-    );
-    tx.run(job.bind(chosen.seq).bind(now_ms).bind(claim.attempt).bind(claim.fence)).await?;
+    let job = sql("UPDATE job SET state = 'running', started_ms = ?2, attempt = max(attempt, ?3), fence = ?4
+         WHERE seq = ?1 AND state IN ('queued', 'running')");
+    tx.run(job.bind(chosen.seq).bind(now_ms).bind(claim.attempt).bind(claim.fence))?;
     let (left_us, cost_us, vcost) = (get(row, "left_us")?, get(row, "cost_us")?, get(row, "vcost")?);
-    order::charge(tx, chosen, virtual_part(left_us, cost_us, vcost)).await?;
-    tx.event(chosen.seq, claim.job, EventKind::Started { attempt: claim.attempt }).await.map(drop)
+    order::charge(tx, chosen, virtual_part(left_us, cost_us, vcost))?;
+    tx.event(chosen.seq, claim.job, EventKind::Started { attempt: claim.attempt }).map(drop)
 }
 
 /// Fails a job that cannot be read, so that those behind it can go on.
-async fn fail_corrupt(tx: &mut Tx, seq: i64, id: Option<JobId>, what: String) -> Result<(), StoreError> {
+fn fail_corrupt(tx: &mut Tx, seq: i64, id: Option<JobId>, what: String) -> Result<(), StoreError> {
     tracing::error!(job.seq = seq, error = what, "a job in the store cannot be read; it is failed");
     let message = "the stored job cannot be read; submit it again".to_owned();
     let error = Failure { reason: FailureReason::Internal, message, details: Vec::new() };
-    end_job(tx, seq, id, JobState::Failed, Some(error)).await
+    end_job(tx, seq, id, JobState::Failed, Some(error))
 }
 
-pub(super) async fn heartbeat(
+pub(super) fn heartbeat(
     tx: &mut Tx,
     claim: Claim,
     progress: Progress,
     lease_ms: i64,
 ) -> Result<LeaseState, StoreError> {
-    let Some(held) = held(tx, &claim).await? else { return Ok(LeaseState::Lost) };
+    let Some(held) = held(tx, &claim)? else { return Ok(LeaseState::Lost) };
     let now_ms = tx.now_ms;
-    let renewed = sqlx::query(
-        "UPDATE task SET lease_until_ms = ?3, progress = ?4, attempt_us = max(attempt_us, ?7),
+    let renewed = sql("UPDATE task SET lease_until_ms = ?3, progress = ?4, attempt_us = max(attempt_us, ?7),
                 advanced_ms = iif(?7 > attempt_us, ?8, advanced_ms)
-         WHERE job_seq = ?1 AND idx = ?2 AND state = 'running' AND attempt = ?5 AND fence = ?6",
-    )
+         WHERE job_seq = ?1 AND idx = ?2 AND state = 'running' AND attempt = ?5 AND fence = ?6")
     .bind(held.seq)
     .bind(held.task)
     .bind(now_ms + lease_ms)
@@ -207,7 +198,7 @@ pub(super) async fn heartbeat(
     .bind(held.fence)
     .bind(microseconds(progress.gpu_seconds))
     .bind(now_ms);
-    tx.run(renewed).await?;
+    tx.run(renewed)?;
     Ok(if held.cancel_requested { LeaseState::CancelRequested } else { LeaseState::Held })
 }
 
@@ -216,72 +207,72 @@ fn microseconds(seconds: f64) -> i64 {
     if seconds.is_finite() { (seconds.clamp(0.0, JOB_COST_SECONDS_MAX) * 1e6) as i64 } else { 0 }
 }
 
-pub(super) async fn checkpoint(tx: &mut Tx, claim: Claim, key: String, bytes: u64) -> Result<Checkpointed, StoreError> {
-    let Some(held) = held(tx, &claim).await? else { return Ok(Checkpointed::Stale) };
+pub(super) fn checkpoint(tx: &mut Tx, claim: Claim, key: String, bytes: u64) -> Result<Checkpointed, StoreError> {
+    let Some(held) = held(tx, &claim)? else { return Ok(Checkpointed::Stale) };
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let record = sqlx::query("UPDATE task SET checkpoint = ?3, checkpoint_bytes = ?4 WHERE job_seq = ?1 AND idx = ?2");
-    tx.run(record.bind(held.seq).bind(held.task).bind(&key).bind(bytes)).await?;
+    let record = sql("UPDATE task SET checkpoint = ?3, checkpoint_bytes = ?4 WHERE job_seq = ?1 AND idx = ?2");
+    tx.run(record.bind(held.seq).bind(held.task).bind(&key).bind(bytes))?;
     Ok(Checkpointed::Recorded { replaced: held.checkpoint.filter(|replaced| *replaced != key) })
 }
 
-pub(super) async fn early_output(
+pub(super) fn early_output(
     tx: &mut Tx,
     claim: Claim,
     index: u32,
     new: NewOutput,
 ) -> Result<OutputRecorded, StoreError> {
-    let Some(held) = held(tx, &claim).await? else { return Ok(OutputRecorded::Stale) };
-    let replaced = output(tx, &held, index as usize, &new).await?;
+    let Some(held) = held(tx, &claim)? else { return Ok(OutputRecorded::Stale) };
+    let replaced = output(tx, &held, index as usize, &new)?;
     Ok(OutputRecorded::Done { replaced: replaced.unwrap_or_default() })
 }
 
-pub(super) async fn preempted(tx: &mut Tx, claim: Claim) -> Result<(), StoreError> {
-    if let Some(held) = held(tx, &claim).await? {
-        tx.event(held.seq, claim.job, EventKind::Preempted).await?;
+pub(super) fn preempted(tx: &mut Tx, claim: Claim) -> Result<(), StoreError> {
+    if let Some(held) = held(tx, &claim)? {
+        tx.event(held.seq, claim.job, EventKind::Preempted)?;
     }
     Ok(())
 }
 
 /// The task of a claim, if the claim still holds it.
-async fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
-    let mut query = sqlx::QueryBuilder::new(SELECT_HELD);
+fn held(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
+    let mut query = sql(SELECT_HELD);
     query.push("AND job.id = ").push_bind(claim.job.as_bytes().to_vec());
     query.push(" AND task.idx = ").push_bind(claim.task);
     query.push(" AND task.attempt = ").push_bind(claim.attempt);
     query.push(" AND task.fence = ").push_bind(claim.fence);
-    tx.row(query.build()).await?.as_ref().map(Held::read).transpose()
+    tx.row(query)?.as_ref().map(Held::read).transpose()
 }
 
-pub(super) async fn commit(
+pub(super) fn commit(
     tx: &mut Tx,
     claim: Claim,
     end: AttemptEnd,
     progress: Option<Progress>,
 ) -> Result<Committed, StoreError> {
-    match held(tx, &claim).await? {
+    match held(tx, &claim)? {
         Some(mut held) => {
             if let Some(progress) = &progress {
                 held.attempt_us = held.attempt_us.max(microseconds(progress.gpu_seconds));
                 held.progress = Some(json(progress)?);
-                let told = sqlx::query("UPDATE task SET progress = ?3 WHERE job_seq = ?1 AND idx = ?2");
-                tx.run(told.bind(held.seq).bind(held.task).bind(&held.progress)).await?;
+                let told = sql("UPDATE task SET progress = ?3 WHERE job_seq = ?1 AND idx = ?2");
+                tx.run(told.bind(held.seq).bind(held.task).bind(&held.progress))?;
             }
             // A row that went bad would only make the worker try for ever. Its job ends here.
-            if let Err(StoreError::Corrupt(what)) = read::job(&mut tx.connection, claim.job).await {
-                fail_corrupt(tx, held.seq, Some(claim.job), what).await?;
+            if let Err(StoreError::Corrupt(what)) = read::job(&tx.connection, claim.job) {
+                fail_corrupt(tx, held.seq, Some(claim.job), what)?;
                 return Ok(Committed::Stale);
             }
             let next = after_attempt(&held, end);
-            end_attempt(tx, &held, next).await?;
-            Ok(Committed::Done(known(tx, claim.job).await?.1))
+            end_attempt(tx, &held, next)?;
+            Ok(Committed::Done(known(tx, claim.job)?.1))
         }
-        None => committed_before(tx, &claim, &end).await,
+        None => committed_before(tx, &claim, &end),
     }
 }
 
 /// The same commit again is answered as the first time: a worker whose answer was lost must not believe that its outputs are
 /// not wanted, and delete them.
-async fn committed_before(tx: &mut Tx, claim: &Claim, end: &AttemptEnd) -> Result<Committed, StoreError> {
+fn committed_before(tx: &mut Tx, claim: &Claim, end: &AttemptEnd) -> Result<Committed, StoreError> {
     // What was put back has the fence still, and one attempt less.
     let (ended, put_back) = match end {
         AttemptEnd::Succeeded { .. } => (Some(JobState::Succeeded), false),
@@ -289,32 +280,30 @@ async fn committed_before(tx: &mut Tx, claim: &Claim, end: &AttemptEnd) -> Resul
         AttemptEnd::Failed(_) => (Some(JobState::Failed), false),
         AttemptEnd::Released | AttemptEnd::Preempted { .. } => (None, true),
     };
-    let query = sqlx::query(
-        "SELECT 1 FROM task JOIN job ON job.seq = task.job_seq
+    let query = sql("SELECT 1 FROM task JOIN job ON job.seq = task.job_seq
          WHERE job.id = ?1 AND task.idx = ?2 AND task.fence = ?4
-           AND (task.state = ?5 AND task.attempt = ?3 OR ?6 AND task.state = 'queued' AND task.attempt = ?3 - 1)",
-    );
+           AND (task.state = ?5 AND task.attempt = ?3 OR ?6 AND task.state = 'queued' AND task.attempt = ?3 - 1)");
     let query = query.bind(claim.job.as_bytes().as_slice()).bind(claim.task).bind(claim.attempt).bind(claim.fence);
-    match tx.row(query.bind(ended.map(JobState::as_str)).bind(put_back)).await? {
-        Some(_) => Ok(Committed::Done(known(tx, claim.job).await?.1)),
+    match tx.row(query.bind(ended.map(JobState::as_str)).bind(put_back))? {
+        Some(_) => Ok(Committed::Done(known(tx, claim.job)?.1)),
         None => Ok(Committed::Stale),
     }
 }
 
-pub(super) async fn rescue(tx: &mut Tx, all: bool) -> Result<Vec<JobId>, StoreError> {
-    let mut query = sqlx::QueryBuilder::new(SELECT_HELD);
+pub(super) fn rescue(tx: &mut Tx, all: bool) -> Result<Vec<JobId>, StoreError> {
+    let mut query = sql(SELECT_HELD);
     // Without an ORDER BY, which would make SQLite walk all tasks that ever were instead of the index of leases.
     query.push("AND task.lease_until_ms <= ").push_bind(if all { TimeMs::MAX } else { tx.now_ms });
-    let rows = tx.rows(query.build()).await?;
+    let rows = tx.rows(query)?;
     let mut lost = rows.iter().map(Held::read).collect::<Result<Vec<_>, _>>()?;
     lost.sort_by_key(|held| (held.seq, held.task));
     let mut rescued: Vec<JobId> = Vec::with_capacity(lost.len());
     for held in lost {
         // Another task of the same job may have ended it just now.
-        let running = sqlx::query("SELECT 1 FROM task WHERE job_seq = ?1 AND idx = ?2 AND state = 'running'");
-        if tx.row(running.bind(held.seq).bind(held.task)).await?.is_some() {
+        let running = sql("SELECT 1 FROM task WHERE job_seq = ?1 AND idx = ?2 AND state = 'running'");
+        if tx.row(running.bind(held.seq).bind(held.task))?.is_some() {
             let next = after_loss(&held, all);
-            end_attempt(tx, &held, next).await?;
+            end_attempt(tx, &held, next)?;
         }
         if rescued.last() != Some(&held.id) {
             rescued.push(held.id);

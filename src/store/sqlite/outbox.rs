@@ -1,16 +1,17 @@
 //! The outbox of webhooks: a row is written in the transaction that writes the event, and stays until somebody has told it. It holds all
 //! that is told, and so needs neither its job nor its event any more.
 
+use super::json;
 use super::read::{self, json_of};
+use super::sql::{Row, get, sql};
 use super::writer::Tx;
-use super::{failure, get, json};
 use crate::job::*;
 use crate::limits::{WEBHOOK_DELIVERIES_MAX, WEBHOOK_GIVE_UP_MS};
 use crate::store::{Delivery, StoreError};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::Connection;
 
 /// Puts an event into the outbox where its job's webhook asks for events of its kind.
-pub(super) async fn write(tx: &mut Tx, seq: i64, webhook: &str, event: &Event) -> Result<(), StoreError> {
+pub(super) fn write(tx: &mut Tx, seq: i64, webhook: &str, event: &Event) -> Result<(), StoreError> {
     let webhook: Webhook = match json_of(webhook, "webhook") {
         Ok(webhook) => webhook,
         Err(error) => {
@@ -22,26 +23,26 @@ pub(super) async fn write(tx: &mut Tx, seq: i64, webhook: &str, event: &Event) -
     if !webhook.wants(&event.kind) {
         return Ok(());
     }
-    let insert = sqlx::query(
+    let insert = sql(
         "INSERT INTO delivery (job_seq, job_id, event_seq, time_ms, event, labels, url, secret, host, run_at_ms, give_up_ms)
          SELECT seq, id, ?2, ?3, ?4, (SELECT json_group_object(key, value) FROM label WHERE job_seq = ?1), ?5, ?6, ?7, ?3, ?3 + ?8
          FROM job WHERE seq = ?1",
     );
     let insert = insert.bind(seq).bind(event.seq).bind(event.time_ms).bind(json(&event.kind)?).bind(&webhook.url);
     let secret = webhook.secret.as_ref().map(json).transpose()?;
-    tx.run(insert.bind(secret).bind(webhook.host()).bind(WEBHOOK_GIVE_UP_MS)).await.map(drop)
+    tx.run(insert.bind(secret).bind(webhook.host()).bind(WEBHOOK_GIVE_UP_MS)).map(drop)
 }
 
 /// What is due, and the ids of messages that cannot be read. A moment further away than a message is tried for was written before the
 /// clock went back.
-pub(super) async fn due(
-    connection: &mut SqliteConnection,
+pub(super) fn due(
+    connection: &Connection,
     now_ms: TimeMs,
     per_host: u32,
     without: &[String],
 ) -> Result<(Vec<Delivery>, Vec<i64>), StoreError> {
     // Goes from host to host in the index and reads the first rows of each.
-    let rows = sqlx::query(
+    let rows = sql(
         "WITH RECURSIVE hosts (host) AS (
              SELECT min(host) FROM delivery
              UNION ALL SELECT (SELECT min(host) FROM delivery WHERE host > hosts.host) FROM hosts WHERE hosts.host IS NOT NULL)
@@ -58,9 +59,7 @@ pub(super) async fn due(
     .bind(per_host)
     .bind(json(&without)?)
     .bind(WEBHOOK_DELIVERIES_MAX)
-    .fetch_all(connection)
-    .await
-    .map_err(failure)?;
+    .all(connection)?;
     let (mut deliveries, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         match delivery(row) {
@@ -74,7 +73,7 @@ pub(super) async fn due(
     Ok((deliveries, unreadable))
 }
 
-fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
+fn delivery(row: &Row) -> Result<Delivery, StoreError> {
     let secret = get::<Option<&str>>(row, "secret")?;
     Ok(Delivery {
         id: get(row, "delivery_id")?,
@@ -93,11 +92,11 @@ fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
     })
 }
 
-pub(super) async fn done(tx: &mut Tx, id: i64) -> Result<bool, StoreError> {
-    Ok(tx.run(sqlx::query("DELETE FROM delivery WHERE id = ?1").bind(id)).await? > 0)
+pub(super) fn done(tx: &mut Tx, id: i64) -> Result<bool, StoreError> {
+    Ok(tx.run(sql("DELETE FROM delivery WHERE id = ?1").bind(id))? > 0)
 }
 
-pub(super) async fn retry(tx: &mut Tx, id: i64, run_at_ms: TimeMs) -> Result<bool, StoreError> {
-    let update = sqlx::query("UPDATE delivery SET attempt = attempt + 1, run_at_ms = ?2 WHERE id = ?1");
-    Ok(tx.run(update.bind(id).bind(run_at_ms)).await? > 0)
+pub(super) fn retry(tx: &mut Tx, id: i64, run_at_ms: TimeMs) -> Result<bool, StoreError> {
+    let update = sql("UPDATE delivery SET attempt = attempt + 1, run_at_ms = ?2 WHERE id = ?1");
+    Ok(tx.run(update.bind(id).bind(run_at_ms))? > 0)
 }

@@ -1,11 +1,10 @@
 //! Rows → jobs, events, outputs; the order of the queue. Reads only, on any connection.
 
-use super::{failure, get};
+use super::sql::{Row, get, sql};
 use crate::job::*;
 use crate::limits::{LIST_JOBS_MAX, QUEUE_CLIENTS_MAX};
 use crate::store::{ListFilter, Load, QueueOverview, StoreError};
-use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row};
+use rusqlite::Connection;
 
 /// A job with everything that [`Job`] holds, in one statement.
 const SELECT_JOB: &str = "
@@ -40,7 +39,7 @@ pub(super) fn state_of(word: &str) -> Result<JobState, StoreError> {
     JobState::parse(word).ok_or_else(|| StoreError::Corrupt(format!("found the state {word:?}, which is none")))
 }
 
-pub(super) fn id_of(row: &SqliteRow) -> Result<JobId, StoreError> {
+pub(super) fn id_of(row: &Row) -> Result<JobId, StoreError> {
     let bytes: &[u8] = get(row, "id")?;
     JobId::from_slice(bytes)
         .map_err(|_| StoreError::Corrupt(format!("found an id of {} bytes, expected 16", bytes.len())))
@@ -51,7 +50,7 @@ pub(super) fn json_of<T: serde::de::DeserializeOwned>(text: &str, what: &str) ->
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("the {what} of a job: {error}")))
 }
 
-fn job_of(row: &SqliteRow) -> Result<Job, StoreError> {
+fn job_of(row: &Row) -> Result<Job, StoreError> {
     let id = id_of(row)?;
     let text = |column: &str| get::<Option<&str>>(row, column);
     let read = || -> Result<Job, StoreError> {
@@ -85,7 +84,7 @@ fn job_of(row: &SqliteRow) -> Result<Job, StoreError> {
 }
 
 /// Progress of the whole job. A job of one task shows that task's; one of several adds up what is finished and what runs.
-fn progress_of(row: &SqliteRow) -> Result<Progress, StoreError> {
+fn progress_of(row: &Row) -> Result<Progress, StoreError> {
     let tasks: u32 = get(row, "tasks")?;
     let running: Option<&str> = get(row, "running")?;
     let running: Vec<(u32, TaskKind, Option<String>, i64)> = json_of(running.unwrap_or("[]"), "running tasks")?;
@@ -128,23 +127,23 @@ fn progress_of(row: &SqliteRow) -> Result<Progress, StoreError> {
 }
 
 /// A job, and its `seq`.
-pub(super) async fn job(connection: &mut SqliteConnection, id: JobId) -> Result<Option<(i64, Job)>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(SELECT_JOB);
+pub(super) fn job(connection: &Connection, id: JobId) -> Result<Option<(i64, Job)>, StoreError> {
+    let mut query = sql(SELECT_JOB);
     query.push(" WHERE job.id = ").push_bind(id.as_bytes().to_vec());
-    match query.build().fetch_optional(connection).await.map_err(failure)? {
+    match query.optional(connection)? {
         Some(row) => Ok(Some((get(&row, "seq")?, job_of(&row)?))),
         None => Ok(None),
     }
 }
 
 /// A page, newest first. A row that cannot be read is logged and left out; the page is filled up from those behind it.
-pub(super) async fn list(connection: &mut SqliteConnection, filter: &ListFilter) -> Result<Vec<Job>, StoreError> {
+pub(super) fn list(connection: &Connection, filter: &ListFilter) -> Result<Vec<Job>, StoreError> {
     let limit = filter.limit.min(LIST_JOBS_MAX) as usize;
     let mut before = filter.before;
     let mut jobs = Vec::new();
     while jobs.len() < limit {
         let wanted = limit - jobs.len();
-        let rows = page(connection, filter, before, wanted).await?;
+        let rows = page(connection, filter, before, wanted)?;
         for row in &rows {
             let id: Vec<u8> = get(row, "id")?;
             // Read apart from the job, so that the walk goes on behind a row that is none.
@@ -161,14 +160,14 @@ pub(super) async fn list(connection: &mut SqliteConnection, filter: &ListFilter)
     Ok(jobs)
 }
 
-async fn page(
-    connection: &mut SqliteConnection,
+fn page(
+    connection: &Connection,
     filter: &ListFilter,
     before: Option<(TimeMs, JobId)>,
     limit: usize,
-) -> Result<Vec<SqliteRow>, StoreError> {
+) -> Result<Vec<Row>, StoreError> {
     // The page is chosen by numbers alone: what a job shows is put together for those on the page, and not for all that are sorted.
-    let mut query = QueryBuilder::<Sqlite>::new(SELECT_JOB);
+    let mut query = sql(SELECT_JOB);
     query.push(" WHERE job.seq IN (SELECT job.seq FROM job WHERE TRUE");
     if let Some(client) = &filter.client {
         query.push(" AND job.client_id = (SELECT id FROM client WHERE name = ").push_bind(client.clone()).push(")");
@@ -189,83 +188,61 @@ async fn page(
     }
     query.push(" ORDER BY job.created_ms DESC, job.id DESC LIMIT ").push_bind(limit as i64);
     query.push(") ORDER BY job.created_ms DESC, job.id DESC");
-    query.build().fetch_all(connection).await.map_err(failure)
+    query.all(connection)
 }
 
 /// Queued and running jobs.
-pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<(u64, u64), StoreError> {
-    let row = sqlx::query("SELECT sum(jobs_queued) AS queued, sum(jobs_running) AS running FROM class")
-        .fetch_one(connection)
-        .await
-        .map_err(failure)?;
+pub(super) fn counts(connection: &Connection) -> Result<(u64, u64), StoreError> {
+    let row = sql("SELECT sum(jobs_queued) AS queued, sum(jobs_running) AS running FROM class").one(connection)?;
     Ok((count_of(&row, "queued")?, count_of(&row, "running")?))
 }
 
-pub(super) fn count_of(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
-    let count: i64 = row.try_get(column).map_err(failure)?;
+pub(super) fn count_of(row: &Row, column: &str) -> Result<u64, StoreError> {
+    let count: i64 = get(row, column)?;
     u64::try_from(count).map_err(|_| StoreError::Corrupt(format!("found the count {count}")))
 }
 
-pub(super) async fn events(
-    connection: &mut SqliteConnection,
-    id: JobId,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<Event>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT event.seq, event.time_ms, event.kind FROM event JOIN job ON job.seq = event.job_seq
-         WHERE job.id = ?1 AND event.seq > ?2 ORDER BY event.seq LIMIT ?3",
-    )
+pub(super) fn events(connection: &Connection, id: JobId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+    let rows = sql("SELECT event.seq, event.time_ms, event.kind FROM event JOIN job ON job.seq = event.job_seq
+         WHERE job.id = ?1 AND event.seq > ?2 ORDER BY event.seq LIMIT ?3")
     .bind(id.as_bytes().as_slice())
     .bind(after)
     .bind(limit)
-    .fetch_all(connection)
-    .await
-    .map_err(failure)?;
-    let event = |row: &SqliteRow| {
+    .all(connection)?;
+    let event = |row: &Row| {
         Ok(Event { seq: get(row, "seq")?, time_ms: get(row, "time_ms")?, kind: json_of(get(row, "kind")?, "event")? })
     };
     rows.iter().map(event).collect()
 }
 
-pub(super) async fn output_blob(
-    connection: &mut SqliteConnection,
+pub(super) fn output_blob(
+    connection: &Connection,
     id: JobId,
     name: &str,
 ) -> Result<Option<(Output, String)>, StoreError> {
-    let row = sqlx::query(
-        "SELECT name, media_type, bytes, sha256, blob FROM output JOIN job ON job.seq = output.job_seq
-         WHERE job.id = ?1 AND output.name = ?2",
-    )
+    let row = sql("SELECT name, media_type, bytes, sha256, blob FROM output JOIN job ON job.seq = output.job_seq
+         WHERE job.id = ?1 AND output.name = ?2")
     .bind(id.as_bytes().as_slice())
     .bind(name)
-    .fetch_optional(connection)
-    .await
-    .map_err(failure)?;
+    .optional(connection)?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some((output_of(&row)?, get(&row, "blob")?)))
 }
 
-pub(super) async fn asset(connection: &mut SqliteConnection, sha256: &str) -> Result<Option<u64>, StoreError> {
-    let row = sqlx::query("SELECT bytes FROM asset WHERE sha256 = ?1")
-        .bind(sha256)
-        .fetch_optional(connection)
-        .await
-        .map_err(failure)?;
+pub(super) fn asset(connection: &Connection, sha256: &str) -> Result<Option<u64>, StoreError> {
+    let row = sql("SELECT bytes FROM asset WHERE sha256 = ?1").bind(sha256).optional(connection)?;
     row.map(|row| count_of(&row, "bytes")).transpose()
 }
 
 /// Outputs of a job, in order.
-pub(super) async fn outputs(connection: &mut SqliteConnection, seq: i64) -> Result<Vec<Output>, StoreError> {
-    let rows = sqlx::query("SELECT name, media_type, bytes, sha256 FROM output WHERE job_seq = ?1 ORDER BY ordinal")
+pub(super) fn outputs(connection: &Connection, seq: i64) -> Result<Vec<Output>, StoreError> {
+    let rows = sql("SELECT name, media_type, bytes, sha256 FROM output WHERE job_seq = ?1 ORDER BY ordinal")
         .bind(seq)
-        .fetch_all(connection)
-        .await
-        .map_err(failure)?;
+        .all(connection)?;
     rows.iter().map(output_of).collect()
 }
 
-fn output_of(row: &SqliteRow) -> Result<Output, StoreError> {
+fn output_of(row: &Row) -> Result<Output, StoreError> {
     Ok(Output {
         name: get(row, "name")?,
         media_type: get(row, "media_type")?,
@@ -275,32 +252,26 @@ fn output_of(row: &SqliteRow) -> Result<Output, StoreError> {
 }
 
 /// The queue by class and by client.
-pub(super) async fn queue(connection: &mut SqliteConnection) -> Result<QueueOverview, StoreError> {
-    let mode = super::order::mode(&mut *connection).await?;
-    let rows = sqlx::query(
+pub(super) fn queue(connection: &Connection) -> Result<QueueOverview, StoreError> {
+    let mode = super::order::mode(connection)?;
+    let rows = sql(
         "SELECT priority, jobs_queued, jobs_running, tasks_ready, tasks_running, left_us FROM class ORDER BY priority",
     )
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(failure)?;
-    let class = |row: &SqliteRow| Ok((priority_of(get(row, "priority")?)?, load_of(row)?));
+    .all(connection)?;
+    let class = |row: &Row| Ok((priority_of(get(row, "priority")?)?, load_of(row)?));
     let classes = rows.iter().map(class).collect::<Result<Vec<_>, StoreError>>()?;
-    let rows = sqlx::query(
-        "SELECT client.name, sum(jobs_queued) AS jobs_queued, sum(jobs_running) AS jobs_running,
+    let rows = sql("SELECT client.name, sum(jobs_queued) AS jobs_queued, sum(jobs_running) AS jobs_running,
                 sum(tasks_ready) AS tasks_ready, sum(tasks_running) AS tasks_running, sum(left_us) AS left_us
          FROM flow JOIN client ON client.id = flow.client_id WHERE jobs_queued > 0 OR jobs_running > 0
-         GROUP BY client_id ORDER BY 6 DESC, client_id LIMIT ?1",
-    )
+         GROUP BY client_id ORDER BY 6 DESC, client_id LIMIT ?1")
     .bind(QUEUE_CLIENTS_MAX)
-    .fetch_all(connection)
-    .await
-    .map_err(failure)?;
-    let client = |row: &SqliteRow| Ok((get(row, "name")?, load_of(row)?));
+    .all(connection)?;
+    let client = |row: &Row| Ok((get(row, "name")?, load_of(row)?));
     let clients = rows.iter().map(client).collect::<Result<Vec<_>, StoreError>>()?;
     Ok(QueueOverview { mode, classes, clients })
 }
 
-fn load_of(row: &SqliteRow) -> Result<Load, StoreError> {
+fn load_of(row: &Row) -> Result<Load, StoreError> {
     Ok(Load {
         jobs_queued: count_of(row, "jobs_queued")?,
         jobs_running: count_of(row, "jobs_running")?,
@@ -311,11 +282,7 @@ fn load_of(row: &SqliteRow) -> Result<Load, StoreError> {
 }
 
 /// What is remembered under a name.
-pub(super) async fn model(connection: &mut SqliteConnection, name: &str) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query("SELECT json FROM model WHERE name = ?1")
-        .bind(name)
-        .fetch_optional(connection)
-        .await
-        .map_err(failure)?;
+pub(super) fn model(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
+    let row = sql("SELECT json FROM model WHERE name = ?1").bind(name).optional(connection)?;
     row.map(|row| get(&row, "json")).transpose()
 }

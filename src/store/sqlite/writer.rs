@@ -4,29 +4,27 @@
 //! operations gather; the next transaction takes all of them. Every operation runs in a savepoint of its own, so that one that
 //! fails is undone alone. Nobody is told anything, neither the caller nor the subscribers, before the commit has returned.
 //!
-//! Runs as one tokio task, which owns the only connection that writes, and the lock on the data folder.
+//! Runs on a thread of its own, since SQLite blocks; it owns the only connection that writes, and the lock on the data folder.
 
-use super::{Clock, failure, get, outbox};
+use super::sql::{Row, Sql, get, sql};
+use super::{Clock, outbox};
 use crate::job::{Event, EventKind, JobId, TimeMs};
 use crate::limits::{CLOCK_BACK_MS_MIN, CLOCK_STORED_MS, STORE_GROUP_MS, STORE_GROUP_OPERATIONS_MAX};
 use crate::store::StoreError;
 use crate::telemetry;
-use futures::future::BoxFuture;
-use sqlx::Connection;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select_biased};
+use rusqlite::Connection;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-
-/// A statement that is ready to run.
-pub(super) type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
 /// What an operation works with: the connection, inside a transaction, and what it wants to be told after the commit.
 pub(super) struct Tx {
-    pub(super) connection: SqliteConnection,
+    pub(super) connection: Connection,
     pub(super) clock: Clock,
     /// The clock at the beginning of the transaction. May go backwards between transactions, and between runs.
     pub(super) now_ms: TimeMs,
@@ -41,7 +39,7 @@ pub(super) struct Tx {
 
 impl Tx {
     /// `now_ms`: what the clock said last in an earlier run.
-    pub(super) fn new(connection: SqliteConnection, clock: Clock, now_ms: TimeMs, created_ms_last: TimeMs) -> Self {
+    pub(super) fn new(connection: Connection, clock: Clock, now_ms: TimeMs, created_ms_last: TimeMs) -> Self {
         Self {
             connection,
             clock,
@@ -54,30 +52,28 @@ impl Tx {
     }
 
     /// Appends an event to a job, with the job's next `seq`; subscribers hear of it after the commit.
-    pub(super) async fn event(&mut self, seq: i64, id: JobId, kind: EventKind) -> Result<Event, StoreError> {
+    pub(super) fn event(&mut self, seq: i64, id: JobId, kind: EventKind) -> Result<Event, StoreError> {
         let text = serde_json::to_string(&kind).map_err(|error| StoreError::Other(error.to_string()))?;
         let now_ms = self.now_ms;
-        let insert = sqlx::query(
-            "INSERT INTO event (job_seq, seq, time_ms, kind)
+        let insert = sql("INSERT INTO event (job_seq, seq, time_ms, kind)
              VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE job_seq = ?1), ?2, ?3)
-             RETURNING seq, (SELECT webhook FROM job WHERE job.seq = ?1) AS webhook",
-        );
-        let row = self.one(insert.bind(seq).bind(now_ms).bind(text)).await?;
+             RETURNING seq, (SELECT webhook FROM job WHERE job.seq = ?1) AS webhook");
+        let row = self.one(insert.bind(seq).bind(now_ms).bind(text))?;
         let event = Event { seq: get(&row, "seq")?, time_ms: now_ms, kind };
         if let Some(webhook) = get::<Option<&str>>(&row, "webhook")? {
-            outbox::write(self, seq, webhook, &event).await?;
+            outbox::write(self, seq, webhook, &event)?;
         }
         self.events.push((id, event.clone()));
         Ok(event)
     }
 
     /// Notes that tasks of a class were made ready, to be claimed from `run_at_ms` on.
-    pub(super) async fn ready(&mut self, rank: i64, run_at_ms: TimeMs) -> Result<(), StoreError> {
-        let waits = sqlx::query(
+    pub(super) fn ready(&mut self, rank: i64, run_at_ms: TimeMs) -> Result<(), StoreError> {
+        let waits = sql(
             "UPDATE class SET waiting_since_ms = ?2 WHERE priority = ?1 AND waiting_since_ms IS NULL AND tasks_ready > 0",
         );
         let now_ms = self.now_ms;
-        self.run(waits.bind(rank).bind(now_ms)).await?;
+        self.run(waits.bind(rank).bind(now_ms))?;
         self.claimable(run_at_ms);
         Ok(())
     }
@@ -88,28 +84,28 @@ impl Tx {
     }
 
     /// Runs a statement; how many rows it changed.
-    pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        statement.execute(&mut self.connection).await.map(|done| done.rows_affected()).map_err(failure)
+    pub(super) fn run(&mut self, statement: Sql) -> Result<u64, StoreError> {
+        statement.run(&self.connection)
     }
 
     /// The first row of a statement that may have none.
-    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
-        statement.fetch_optional(&mut self.connection).await.map_err(failure)
+    pub(super) fn row(&mut self, statement: Sql) -> Result<Option<Row>, StoreError> {
+        statement.optional(&self.connection)
     }
 
     /// The row of a statement that has one.
-    pub(super) async fn one(&mut self, statement: Statement<'_>) -> Result<SqliteRow, StoreError> {
-        statement.fetch_one(&mut self.connection).await.map_err(failure)
+    pub(super) fn one(&mut self, statement: Sql) -> Result<Row, StoreError> {
+        statement.one(&self.connection)
     }
 
     /// All rows of a statement, of which there must be a bounded number.
-    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
-        statement.fetch_all(&mut self.connection).await.map_err(failure)
+    pub(super) fn rows(&mut self, statement: Sql) -> Result<Vec<Row>, StoreError> {
+        statement.all(&self.connection)
     }
 
     /// Reads the clock. Where it has gone back, what is measured from a moment that lies in the future now is moved along: no lease
     /// becomes eternal, and no class waits for the hour to pass again.
-    async fn read_clock(&mut self) -> Result<(), StoreError> {
+    fn read_clock(&mut self) -> Result<(), StoreError> {
         let now_ms = self.clock.wall_ms();
         let back_ms = self.now_ms - now_ms;
         if back_ms >= CLOCK_BACK_MS_MIN {
@@ -120,28 +116,28 @@ impl Tx {
                 "UPDATE class SET waiting_since_ms = waiting_since_ms - ?1 WHERE waiting_since_ms IS NOT NULL",
                 "UPDATE delivery SET run_at_ms = run_at_ms - ?1, give_up_ms = give_up_ms - ?1",
             ] {
-                self.run(sqlx::query(move_back).bind(back_ms)).await?;
+                self.run(sql(move_back).bind(back_ms))?;
             }
         }
         self.now_ms = now_ms;
         if back_ms >= CLOCK_BACK_MS_MIN || (now_ms - self.stored_now_ms).abs() >= CLOCK_STORED_MS {
             let store = "INSERT INTO setting (name, value) VALUES ('clock_ms', ?1)
                          ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-            self.run(sqlx::query(store).bind(now_ms.to_string())).await?;
+            self.run(sql(store).bind(now_ms.to_string()))?;
             self.stored_now_ms = now_ms;
         }
         Ok(())
     }
 
-    /// Statements without parameters, all of them on one way to SQLite's thread.
-    async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        sqlx::raw_sql(sql).execute(&mut self.connection).await.map(drop).map_err(failure)
+    /// A statement without parameters.
+    fn execute(&mut self, text: &'static str) -> Result<(), StoreError> {
+        self.run(sql(text)).map(drop)
     }
 }
 
 /// One change, from the moment it is asked for to the answer.
 trait Operation: Send {
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>>;
+    fn run(&mut self, tx: &mut Tx) -> Result<(), StoreError>;
     /// Answers with what `run` found, or with the error.
     fn answer(self: Box<Self>, result: Result<(), StoreError>);
 }
@@ -150,19 +146,19 @@ struct Pending<T, W> {
     work: Option<W>,
     value: Option<T>,
     sender: oneshot::Sender<Result<T, StoreError>>,
+    /// A worker's place in its channel.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl<T, W> Operation for Pending<T, W>
 where
     T: Send + 'static,
-    W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    W: FnOnce(&mut Tx) -> Result<T, StoreError> + Send + 'static,
 {
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> {
-        Box::pin(async move {
-            let work = self.work.take().expect("the writer runs an operation once");
-            self.value = Some(work(tx).await?);
-            Ok(())
-        })
+    fn run(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        let work = self.work.take().expect("the writer runs an operation once");
+        self.value = Some(work(tx)?);
+        Ok(())
     }
 
     fn answer(self: Box<Self>, result: Result<(), StoreError>) {
@@ -190,41 +186,50 @@ struct Lanes<T> {
     clients: T,
 }
 
-type Senders = Lanes<mpsc::Sender<Box<dyn Operation>>>;
-type Receivers = Lanes<mpsc::Receiver<Box<dyn Operation>>>;
+type Senders = Lanes<Sender<Box<dyn Operation>>>;
+type Receivers = Lanes<Receiver<Box<dyn Operation>>>;
 
 impl Receivers {
-    /// `None`: both are closed and empty.
-    async fn recv(&mut self) -> Option<Box<dyn Operation>> {
-        tokio::select! {
-            biased;
-            Some(operation) = self.workers.recv() => Some(operation),
-            Some(operation) = self.clients.recv() => Some(operation),
-            else => None,
+    /// The next operation, workers' first. [`RecvTimeoutError::Disconnected`]: both are closed and empty.
+    fn recv(&self, until: Option<Instant>) -> Result<Box<dyn Operation>, RecvTimeoutError> {
+        let timer = until.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+        // Both are closed at once, and what is in them is still taken.
+        let closed = |_| RecvTimeoutError::Disconnected;
+        select_biased! {
+            recv(self.workers) -> operation => operation.or_else(|_| self.clients.recv()).map_err(closed),
+            recv(self.clients) -> operation => operation.or_else(|_| self.workers.recv()).map_err(closed),
+            recv(timer) -> _ => Err(RecvTimeoutError::Timeout),
         }
     }
 
     /// What has gathered, workers' first; with `clients` false theirs only.
-    fn gathered(&mut self, clients: bool) -> Option<Box<dyn Operation>> {
-        let clients = clients.then_some(&mut self.clients);
-        self.workers.try_recv().ok().or_else(|| clients?.try_recv().ok())
+    fn gathered(&self, clients: bool) -> Option<Box<dyn Operation>> {
+        self.workers.try_recv().ok().or_else(|| clients.then(|| self.clients.try_recv().ok())?)
     }
 }
 
 /// The callers' end of the writer.
 pub(super) struct Writer {
     /// `None` once closed.
-    operations: std::sync::Mutex<Option<Senders>>,
-    task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    operations: Mutex<Option<Senders>>,
+    /// Places in the workers' channel.
+    room: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     pub(super) events: broadcast::Sender<(JobId, Event)>,
     pub(super) work: Arc<Notify>,
 }
 
 impl Writer {
-    /// Starts the task. `claimable_ms` are the moments at which tasks that wait after a failure become claimable.
-    pub(super) fn start(tx: Tx, lock: File, claimable_ms: Vec<TimeMs>, queued_max: usize, events_max: usize) -> Self {
-        let (workers, from_workers) = mpsc::channel(queued_max);
-        let (clients, from_clients) = mpsc::channel(queued_max);
+    /// Starts the thread. `claimable_ms` are the moments at which tasks that wait after a failure become claimable.
+    pub(super) fn start(
+        tx: Tx,
+        lock: File,
+        claimable_ms: Vec<TimeMs>,
+        queued_max: usize,
+        events_max: usize,
+    ) -> Result<Self, StoreError> {
+        let (workers, from_workers) = crossbeam_channel::bounded(queued_max);
+        let (clients, from_clients) = crossbeam_channel::bounded(queued_max);
         let operations = Lanes { workers, clients };
         let receivers = Lanes { workers: from_workers, clients: from_clients };
         let (events, _) = broadcast::channel(events_max);
@@ -235,43 +240,54 @@ impl Writer {
             work: work.clone(),
             claimable_ms: claimable_ms.into_iter().map(Reverse).collect(),
         };
-        let task = tokio::spawn(async move {
-            group.serve(receivers).await;
+        let thread = std::thread::Builder::new().name("kiln-store".into()).spawn(move || {
+            group.serve(&receivers);
             // Released only now, when the connection is closed: the next server may open the folder.
             drop(lock);
         });
-        Self { operations: std::sync::Mutex::new(Some(operations)), task: Some(task).into(), events, work }
+        let thread =
+            thread.map_err(|error| StoreError::Other(format!("the store's thread could not start: {error}")))?;
+        let room = Arc::new(Semaphore::new(queued_max));
+        Ok(Self { operations: Some(operations).into(), room, thread: Some(thread).into(), events, work })
     }
 
     /// Runs an operation in the next transaction, and returns when that is on disk.
     pub(super) async fn write<T, W>(&self, when_full: WhenFull, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+        W: FnOnce(&mut Tx) -> Result<T, StoreError> + Send + 'static,
     {
+        let room = match when_full {
+            WhenFull::Wait => Some(Arc::clone(&self.room).acquire_owned().await.map_err(|_| stopped())?),
+            WhenFull::Refuse => None,
+        };
         let (sender, receiver) = oneshot::channel();
-        let operation: Box<dyn Operation> = Box::new(Pending { work: Some(work), value: None, sender });
-        let operations = self.operations.lock().expect("nothing panics while it holds the lock").clone();
-        let operations = operations.ok_or_else(stopped)?;
-        match when_full {
-            WhenFull::Wait => operations.workers.send(operation).await.map_err(|_| stopped())?,
-            WhenFull::Refuse => operations.clients.try_send(operation).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => StoreError::Overloaded(operations.clients.max_capacity()),
-                mpsc::error::TrySendError::Closed(_) => stopped(),
-            })?,
-        }
-        // Closing must not wait for callers that wait for their answer.
-        drop(operations);
+        let operation = Box::new(Pending { work: Some(work), value: None, sender, _room: room });
+        self.send(when_full, operation)?;
         receiver.await.map_err(|_| stopped())?
+    }
+
+    fn send(&self, when_full: WhenFull, operation: Box<dyn Operation>) -> Result<(), StoreError> {
+        let operations = self.operations.lock().expect("nothing panics while it holds the lock");
+        let operations = operations.as_ref().ok_or_else(stopped)?;
+        let lane = match when_full {
+            WhenFull::Wait => &operations.workers,
+            WhenFull::Refuse => &operations.clients,
+        };
+        lane.try_send(operation).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Overloaded(lane.capacity().unwrap_or(0)),
+            TrySendError::Disconnected(_) => stopped(),
+        })
     }
 
     /// Takes no more operations, and returns when those that were taken are on disk and the lock is released.
     pub(super) async fn close(&self) {
         self.operations.lock().expect("nothing panics while it holds the lock").take();
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
+        let thread = self.thread.lock().expect("nothing panics while it holds the lock").take();
+        if let Some(thread) = thread
+            && !matches!(tokio::task::spawn_blocking(|| thread.join()).await, Ok(Ok(())))
         {
-            tracing::error!(%error, "the store's writer died");
+            tracing::error!("the store's writer died");
         }
     }
 }
@@ -280,7 +296,7 @@ fn stopped() -> StoreError {
     StoreError::Other("the store's writer has stopped; restart kiln".into())
 }
 
-/// The state of the writer task.
+/// The state of the writer's thread.
 struct Group {
     tx: Tx,
     events: broadcast::Sender<(JobId, Event)>,
@@ -290,40 +306,33 @@ struct Group {
 }
 
 impl Group {
-    async fn serve(mut self, mut receivers: Receivers) {
+    fn serve(mut self, receivers: &Receivers) {
         loop {
             // A moment longer, so that the claim which this makes happen does not come a rounded millisecond too early.
             let wait_ms =
                 self.claimable_ms.peek().map(|Reverse(at)| (at - self.tx.clock.wall_ms()).max(0).unsigned_abs() + 2);
-            let ripe = async move {
-                match wait_ms {
-                    Some(wait_ms) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                operation = receivers.recv() => {
-                    let Some(operation) = operation else { break };
-                    self.commit(operation, &mut receivers).await;
-                }
-                () = ripe => {
+            let until = wait_ms.and_then(|wait_ms| Instant::now().checked_add(Duration::from_millis(wait_ms)));
+            match receivers.recv(until) {
+                Ok(operation) => self.commit(operation, receivers),
+                Err(RecvTimeoutError::Timeout) => {
                     self.claimable_ms.pop();
                     self.notify();
                 }
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Err(error) = self.tx.connection.close().await {
+        if let Err((_, error)) = self.tx.connection.close() {
             tracing::warn!(%error, "closing the store");
         }
     }
 
     /// One transaction for a group: this operation, and what gathers meanwhile. Answers and events only after it is on disk.
-    async fn commit(&mut self, first: Box<dyn Operation>, receivers: &mut Receivers) {
+    fn commit(&mut self, first: Box<dyn Operation>, receivers: &Receivers) {
         let start = Instant::now();
         let clock_before = (self.tx.now_ms, self.tx.stored_now_ms);
         let mut group = vec![first];
-        let committed = match self.run(&mut group, receivers).await {
-            Ok(results) => self.tx.execute("COMMIT").await.map(|()| results),
+        let committed = match self.run(&mut group, receivers) {
+            Ok(results) => self.tx.execute("COMMIT").map(|()| results),
             Err(error) => Err(error),
         };
         metrics::histogram!(telemetry::STORE_COMMIT_SECONDS).record(start.elapsed().as_secs_f64());
@@ -347,7 +356,7 @@ impl Group {
             Err(error) => {
                 tracing::error!(%error, operations = group.len(), "the store could not commit");
                 // Fails where SQLite has rolled back by itself already, which is as good.
-                let _ = self.tx.execute("ROLLBACK").await;
+                let _ = self.tx.execute("ROLLBACK");
                 self.tx.events.clear();
                 self.tx.claimable_ms.clear();
                 // What was moved along with the clock was not, and is so the next time.
@@ -361,23 +370,23 @@ impl Group {
 
     /// Runs each operation in its savepoint, and adds to the group what comes meanwhile. An error of the whole means that the transaction
     /// cannot be saved.
-    async fn run(
+    fn run(
         &mut self,
         group: &mut Vec<Box<dyn Operation>>,
-        receivers: &mut Receivers,
+        receivers: &Receivers,
     ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let begun = Instant::now();
-        self.tx.execute("BEGIN IMMEDIATE").await?;
-        self.tx.read_clock().await?;
+        self.tx.execute("BEGIN IMMEDIATE")?;
+        self.tx.read_clock()?;
         // An operation that fails is undone to here, and what the clock moved stays.
-        self.tx.execute("SAVEPOINT operation").await?;
+        self.tx.execute("SAVEPOINT operation")?;
         let mut results = Vec::new();
         while let Some(operation) = group.get_mut(results.len()) {
             let (events, claimable) = (self.tx.events.len(), self.tx.claimable_ms.len());
-            let result = operation.run(&mut self.tx).await;
+            let result = operation.run(&mut self.tx);
             if let Err(error) = &result {
                 // On a full disk SQLite may have rolled back everything; then this fails, and with it the whole group.
-                self.tx.execute("ROLLBACK TO operation").await.map_err(|_| error.clone())?;
+                self.tx.execute("ROLLBACK TO operation").map_err(|_| error.clone())?;
                 self.tx.events.truncate(events);
                 self.tx.claimable_ms.truncate(claimable);
             }
@@ -390,7 +399,8 @@ impl Group {
             }
             // The commit releases the last one.
             if results.len() < group.len() {
-                self.tx.execute("RELEASE operation; SAVEPOINT operation").await?;
+                self.tx.execute("RELEASE operation")?;
+                self.tx.execute("SAVEPOINT operation")?;
             }
         }
         Ok(results)

@@ -7,8 +7,7 @@ mod disk;
 
 use super::*;
 use disk::{Image, VFS, disk, watch, write_image};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row};
+use rusqlite::{Connection, OpenFlags};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -81,10 +80,9 @@ async fn check(dir: &Path, answered: &HashMap<JobId, JobState>, what: &str) {
     }
     assert_eq!(claimed, queued, "{what}: what is counted is there");
     store.close().await;
-    let mut file = SqliteConnectOptions::new().filename(dir.join("kiln.sqlite")).connect().await.unwrap();
-    let row = sqlx::query("PRAGMA integrity_check").fetch_one(&mut file).await.unwrap();
-    assert_eq!(row.get::<String, _>(0), "ok", "{what}");
-    file.close().await.unwrap();
+    let file = Connection::open(dir.join("kiln.sqlite")).unwrap();
+    let found: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "ok", "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,26 +126,24 @@ async fn the_disk_of_these_tests_does_lose_what_was_not_synced() {
     // Registers the layer.
     drop(disk(dir.path()));
     let open = |synchronous| {
-        let path = dir.path().join("kiln.sqlite");
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).vfs(VFS);
-        options.journal_mode(SqliteJournalMode::Wal).synchronous(synchronous)
+        let file =
+            Connection::open_with_flags_and_vfs(dir.path().join("kiln.sqlite"), OpenFlags::default(), VFS).unwrap();
+        file.execute_batch(&format!("PRAGMA journal_mode = wal; PRAGMA synchronous = {synchronous}")).unwrap();
+        file
     };
-    let rows = async |image: Image| {
+    let rows = |image: Image| {
         let dir = tempfile::tempdir().unwrap();
         write_image(&image, dir.path());
-        let mut file: SqliteConnection =
-            SqliteConnectOptions::new().filename(dir.path().join("kiln.sqlite")).connect().await.unwrap();
-        let row = sqlx::query("SELECT count(*) AS rows FROM thing").fetch_one(&mut file).await.unwrap();
-        row.get::<i64, _>("rows")
+        let file = Connection::open(dir.path().join("kiln.sqlite")).unwrap();
+        file.query_row("SELECT count(*) FROM thing", [], |row| row.get::<_, i64>(0)).unwrap()
     };
-    let mut safe = open(SqliteSynchronous::Full).connect().await.unwrap();
-    sqlx::query("CREATE TABLE thing (x)").execute(&mut safe).await.unwrap();
-    sqlx::query("INSERT INTO thing VALUES (1)").execute(&mut safe).await.unwrap();
-    safe.close().await.unwrap();
-    let mut unsafe_ = open(SqliteSynchronous::Off).connect().await.unwrap();
-    sqlx::query("INSERT INTO thing VALUES (2)").execute(&mut unsafe_).await.unwrap();
-    assert_eq!(rows(cut(dir.path(), 0)).await, 1, "all that was not synced is lost");
-    assert_eq!(rows(cut(dir.path(), 2)).await, 2, "or all of it is there");
+    let safe = open("full");
+    safe.execute_batch("CREATE TABLE thing (x); INSERT INTO thing VALUES (1)").unwrap();
+    safe.close().unwrap();
+    let unsafe_ = open("off");
+    unsafe_.execute_batch("INSERT INTO thing VALUES (2)").unwrap();
+    assert_eq!(rows(cut(dir.path(), 0)), 1, "all that was not synced is lost");
+    assert_eq!(rows(cut(dir.path(), 2)), 2, "or all of it is there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,14 +209,14 @@ async fn a_store_that_another_program_holds_is_busy_and_then_goes_on() {
     let store = Arc::new(SqliteStore::open_with(dir.path(), options).await.unwrap());
     let ledger = Ledger::default();
     assert!(work(&store, &ledger, 8).await.is_empty());
-    let mut other = SqliteConnectOptions::new().filename(dir.path().join("kiln.sqlite")).connect().await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let other = Connection::open(dir.path().join("kiln.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let errors = work(&store, &ledger, 8).await;
     assert!(errors.len() == 8 && errors.iter().all(|error| matches!(error, StoreError::Busy)), "{errors:?}");
     assert!(store.counts().await.is_ok(), "reads go on");
-    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
     assert!(work(&store, &ledger, 8).await.is_empty());
-    other.close().await.unwrap();
+    other.close().unwrap();
     store.close().await;
     check(dir.path(), &answered(&ledger), "afterwards").await;
 }

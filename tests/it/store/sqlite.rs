@@ -2,18 +2,15 @@
 
 use super::*;
 use futures::future::join_all;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
+use rusqlite::{Connection, params};
 
 /// The file behind the store's back.
-async fn file(dir: &std::path::Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(dir.join("kiln.sqlite")).connect().await.unwrap()
+fn file(dir: &std::path::Path) -> Connection {
+    Connection::open(dir.join("kiln.sqlite")).unwrap()
 }
 
-async fn execute(dir: &std::path::Path, sql: &'static str) {
-    let mut connection = file(dir).await;
-    sqlx::query(sql).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+fn execute(dir: &std::path::Path, sql: &str) {
+    file(dir).execute_batch(sql).unwrap();
 }
 
 #[tokio::test]
@@ -51,12 +48,7 @@ async fn a_closed_store_refuses_instead_of_hanging() {
 async fn a_newer_schema_is_not_touched() {
     let bench = Bench::sqlite().await;
     bench.close().await;
-    execute(
-        bench.dir(),
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'of the future', TRUE, x'00', 0)",
-    )
-    .await;
+    execute(bench.dir(), "PRAGMA user_version = 9999");
     let error = SqliteStore::open(bench.dir()).await.err().unwrap();
     assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error}");
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -136,7 +128,7 @@ async fn a_row_that_went_bad_fails_its_own_job_only() {
     let bench = Bench::sqlite().await;
     let bad = bench.submit().await;
     let good = bench.submit().await;
-    execute(bench.dir(), "UPDATE job SET spec = '{\"kind\": \"sce' WHERE seq = (SELECT min(seq) FROM job)").await;
+    execute(bench.dir(), "UPDATE job SET spec = '{\"kind\": \"sce' WHERE seq = (SELECT min(seq) FROM job)");
     let error = bench.store().job(bad.id).await.unwrap_err();
     assert!(matches!(&error, StoreError::Corrupt(what) if what.contains(&bad.id.to_string())), "{error}");
     let list = bench.store().list(ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
@@ -156,14 +148,14 @@ async fn a_running_row_that_went_bad_ends_with_its_attempt() {
         let bench = Bench::sqlite().await;
         let job = bench.submit().await;
         let claim = bench.claim_next().await;
-        execute(bench.dir(), bad).await;
+        execute(bench.dir(), bad);
         assert!(
             matches!(bench.store().commit(&claim, success(job.id), None).await.unwrap(), Committed::Stale),
             "{bad}"
         );
         assert_eq!(bench.store().counts().await.unwrap(), (0, 0), "{bad}");
         assert_eq!(bench.events(job.id).await, ["queued", "started", "ended"]);
-        execute(bench.dir(), "UPDATE job SET report = NULL").await;
+        execute(bench.dir(), "UPDATE job SET report = NULL");
         if let Ok(Some(failed)) = bench.store().job(job.id).await {
             let error = failed.error.unwrap();
             assert_eq!(error.reason, FailureReason::Internal);
@@ -181,10 +173,7 @@ async fn a_webhook_that_went_bad_does_not_stop_the_queue() {
         new.spec.options_mut().webhook = Some(serde_json::from_str(hook).unwrap());
         let job = bench.submit_new(new.clone()).await;
         let good = bench.submit_new(NewJob { id: JobId::now_v7(), ..new }).await;
-        let mut connection = file(bench.dir()).await;
-        let update = sqlx::query("UPDATE job SET webhook = ?1 WHERE seq = 1").bind(bad);
-        update.execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
+        file(bench.dir()).execute("UPDATE job SET webhook = ?1 WHERE seq = 1", [bad]).unwrap();
         let claim = bench.claim_next().await;
         assert_eq!(claim.job, job.id, "{bad}");
         bench.end(&claim, success(job.id)).await;
@@ -198,45 +187,27 @@ async fn a_webhook_that_went_bad_does_not_stop_the_queue() {
 #[tokio::test]
 async fn what_an_earlier_version_left_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
-    let migrations = sqlx::migrate!("src/store/migrations/sqlite");
-    let first = sqlx::migrate::Migrator { migrations: vec![migrations.migrations[0].clone()].into(), ..migrations };
-    let mut connection = SqliteConnectOptions::new()
-        .filename(dir.path().join("kiln.sqlite"))
-        .create_if_missing(true)
-        .connect()
-        .await
-        .unwrap();
-    first.run_direct(None, &mut connection, false).await.unwrap();
+    let connection = file(dir.path());
+    connection.execute_batch(include_str!("../../../src/store/migrations/sqlite/0001_queue.sql")).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
     let id = JobId::now_v7();
     let mut document = spec(Priority::Batch);
     document.options_mut().finish_before_ms = Some(4_102_444_800_123);
-    sqlx::query("INSERT INTO client (id, name, created_ms) VALUES (1, 'local', 1)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    sqlx::query(
-        "INSERT INTO job (id, client_id, kind, priority, state, spec, spec_hash, created_ms)
-         VALUES (?1, 1, 'scene', 2, 'queued', ?2, ?3, 1)",
-    )
-    .bind(id.as_bytes().as_slice())
-    .bind(document.canonical_json())
-    .bind(document.canonical_hash().as_slice())
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    sqlx::query("INSERT INTO task (job_seq, idx, priority, state, attempts_max) VALUES (1, 0, 2, 'queued', 5)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
+    connection.execute("INSERT INTO client (id, name, created_ms) VALUES (1, 'local', 1)", []).unwrap();
+    let job = "INSERT INTO job (id, client_id, kind, priority, state, spec, spec_hash, created_ms)
+               VALUES (?1, 1, 'scene', 2, 'queued', ?2, ?3, 1)";
+    let hash = document.canonical_hash();
+    let values = params![id.as_bytes().as_slice(), document.canonical_json(), hash.as_slice()];
+    connection.execute(job, values).unwrap();
+    let task = "INSERT INTO task (job_seq, idx, priority, state, attempts_max) VALUES (1, 0, 2, 'queued', 5)";
+    connection.execute(task, []).unwrap();
+    connection.close().unwrap();
     let clock = Clock::default();
     let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
     let store = SqliteStore::open_with(dir.path(), options).await.unwrap();
     assert_eq!(store.job(id).await.unwrap().unwrap().spec, document);
-    let mut connection = file(dir.path()).await;
-    let kept = sqlx::query("SELECT finish_before_ms FROM job").fetch_one(&mut connection).await.unwrap();
-    assert_eq!(sqlx::Row::get::<i64, _>(&kept, 0), 4_102_444_800_123);
-    connection.close().await.unwrap();
+    let kept = file(dir.path()).query_row("SELECT finish_before_ms FROM job", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(kept, 4_102_444_800_123);
     // It has waited since, and is let in like everything else.
     for _ in 0..2 {
         store.submit(new_job(spec(Priority::Interactive))).await.unwrap();
@@ -249,7 +220,7 @@ async fn what_an_earlier_version_left_is_taken_over() {
 async fn many_rows_that_went_bad_do_not_stop_the_queue() {
     let bench = Bench::sqlite().await;
     join_all((0..150).map(|_| bench.submit())).await;
-    execute(bench.dir(), "UPDATE job SET spec = 'null'").await;
+    execute(bench.dir(), "UPDATE job SET spec = 'null'");
     let good = bench.submit().await;
     let mut claims = 0;
     let claim = loop {
@@ -268,7 +239,7 @@ async fn many_rows_that_went_bad_do_not_stop_the_queue() {
 async fn the_schema_refuses_rows_that_contradict_themselves() {
     let bench = Bench::sqlite().await;
     bench.submit().await;
-    let mut connection = file(bench.dir()).await;
+    let connection = file(bench.dir());
     for sql in [
         "UPDATE job SET state = 'succeeded'",
         "UPDATE job SET ended_ms = 1",
@@ -282,7 +253,7 @@ async fn the_schema_refuses_rows_that_contradict_themselves() {
         "UPDATE task SET attempt = -1",
         "INSERT INTO asset VALUES ('short', 1, 1, 1)",
     ] {
-        let error = sqlx::query(sql).execute(&mut connection).await.expect_err(sql);
+        let error = connection.execute(sql, []).expect_err(sql);
         assert!(error.to_string().contains("CHECK"), "{sql}: {error}");
     }
 }
