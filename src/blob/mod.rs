@@ -9,9 +9,11 @@
 //! blocking threads.
 
 pub(crate) mod durable;
+mod spool;
 mod upload;
 
-pub use upload::{SpoolFile, Upload};
+pub use spool::{SpoolFile, SpoolFolder};
+pub use upload::Upload;
 
 use crate::limits::{BLOB_CHUNK_BYTES, UPLOAD_BYTES_MAX};
 use bytes::Bytes;
@@ -88,6 +90,7 @@ pub struct BlobStore {
     /// Folder of the blobs; keys are paths under it.
     blobs_dir: Arc<Path>,
     spool_dir: Arc<Path>,
+    idle_folders: spool::IdleFolders,
     /// See [`BlobStore::keep_assets`].
     assets_gate: Arc<RwLock<()>>,
 }
@@ -111,8 +114,13 @@ impl BlobStore {
             .map_err(|error| BlobError::io("opening the blobs", io::Error::other(error)))?
             // Folders of deleted outputs go away with their last file.
             .with_automatic_cleanup(true);
-        let assets_gate = Arc::default();
-        Ok(Self { objects: Arc::new(objects), blobs_dir: blobs_dir.into(), spool_dir: spool_dir.into(), assets_gate })
+        Ok(Self {
+            objects: Arc::new(objects),
+            blobs_dir: blobs_dir.into(),
+            spool_dir: spool_dir.into(),
+            idle_folders: Arc::default(),
+            assets_gate: Arc::default(),
+        })
     }
 
     /// The key of an asset, by the SHA-256 of its bytes in lower-case hex.
@@ -136,6 +144,11 @@ impl BlobStore {
     /// away by then.
     pub fn spool_file(&self, suffix: &str) -> SpoolFile {
         SpoolFile::new(&self.spool_dir, suffix)
+    }
+
+    /// An empty folder in the spool.
+    pub async fn spool_folder(&self) -> Result<SpoolFolder, BlobError> {
+        SpoolFolder::new(&self.spool_dir, &self.idle_folders).await
     }
 
     /// While this is held, no asset is forgotten: for the moments between an asset's blob and its row, and between a look at an

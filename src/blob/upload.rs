@@ -1,36 +1,12 @@
 //! A file that streams in: to the spool and through SHA-256, with one buffer of memory whatever its length.
 
+use super::spool::SpoolFile;
 use super::{BlobError, BlobStore, blocking, durable};
 use crate::limits::BLOB_CHUNK_BYTES;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-
-/// A name in the spool that cleans up after itself.
-#[derive(Debug)]
-pub struct SpoolFile {
-    path: PathBuf,
-}
-
-impl SpoolFile {
-    pub(super) fn new(spool_dir: &Path, suffix: &str) -> Self {
-        Self { path: spool_dir.join(format!("{}{suffix}", uuid::Uuid::now_v7())) }
-    }
-
-    /// Where it is; nothing is there until somebody writes it.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SpoolFile {
-    fn drop(&mut self) {
-        // It is gone already when it was moved to its key. What cannot be removed now goes at the next start.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
 
 /// An upload under way. Dropping it removes what came so far.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::Context;
 use super::checkpoints::Checkpoints;
 use super::hub::{PreviewRequest, RunningJob};
 use super::lease::Lease;
-use crate::blob::BlobStore;
+use crate::blob::{BlobStore, SpoolFolder};
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, TaskKind};
@@ -66,7 +66,8 @@ pub struct Attempt {
     shutdown: CancellationToken,
     live: RunningJob,
     lease: Lease,
-    folder: PathBuf,
+    /// What the GPU process writes into; made when it takes the task.
+    folder: Option<SpoolFolder>,
     previews: Previews,
     checkpoints: Checkpoints,
     log_lines: u32,
@@ -103,7 +104,7 @@ impl Attempt {
         let key = TaskKey { job: claim.job, fence: claim.fence };
         let live = context.hub.begin(claim.job, claim.fence, claim.spec.progress_at_start());
         let lease = Lease::keep(Arc::clone(&context), claim.clone());
-        let folder = context.blobs.spool_dir().join(format!("attempt-{}-{}", claim.job, claim.fence));
+        let folder = None;
         let checkpoints = Checkpoints::of(&claim);
         let (previews, log_lines, early) = (Previews::default(), 0, Vec::new());
         Self { context, claim, key, inbox, shutdown, live, lease, folder, previews, checkpoints, log_lines, early }
@@ -112,6 +113,8 @@ impl Attempt {
     /// Runs it to its end.
     pub async fn run(mut self) {
         let end = self.drive().await;
+        // Of a task that has gone well nothing is written any more, unless somebody watched it.
+        let quiet = matches!(end, End::Files { .. }) && self.previews.count == 0;
         match end {
             End::Commit(end) => {
                 self.commit(end).await;
@@ -121,8 +124,8 @@ impl Attempt {
                 tracing::warn!(job.id = %self.key.job, fence = self.key.fence, "the lease is gone; nothing is committed")
             }
         }
-        if let Err(error) = tokio::fs::remove_dir_all(&self.folder).await
-            && error.kind() != std::io::ErrorKind::NotFound
+        if let Some(folder) = self.folder
+            && let Err(error) = folder.close(quiet).await
         {
             tracing::warn!(%error, "an attempt's folder could not be removed; the next start does it");
         }
@@ -166,7 +169,7 @@ impl Attempt {
     }
 
     /// Finds the task's files and makes its folder.
-    async fn prepare(&self) -> Result<RunTask, Failure> {
+    async fn prepare(&mut self) -> Result<RunTask, Failure> {
         let mut assets = Vec::new();
         for (pointer, asset) in self.claim.spec.asset_places() {
             assets.push((asset.0.clone(), self.asset_path(&pointer, asset).await?));
@@ -177,10 +180,12 @@ impl Attempt {
             self.live
                 .is_part_of(u32::try_from(parts).unwrap_or(u32::MAX), job.map(|job| job.progress).unwrap_or_default());
         }
-        let output_dir = self.output_dir();
-        tokio::fs::create_dir_all(&output_dir).await.map_err(|error| {
-            internal(format!("the folder for this attempt's outputs could not be made: {}", error.kind()), "load")
+        let folder = self.context.blobs.spool_folder().await.map_err(|error| {
+            tracing::error!(job.id = %self.key.job, %error, "an attempt has no folder");
+            internal("the folder for this attempt's outputs could not be made".to_owned(), "load")
         })?;
+        let output_dir = folder.path().to_owned();
+        self.folder = Some(folder);
         // Without the options, which the GPU process has no use for, and among which there may be a secret.
         let spec_json = self.claim.spec.content_json();
         Ok(RunTask {
@@ -262,7 +267,9 @@ impl Attempt {
                 () = self.live.cancel.cancelled(), if !stopping => stopping = true,
                 _ = self.lease.troubled(), if !stopping => stopping = true,
                 Some(request) = self.live.previews.recv() => {
-                    self.previews.ask(request, self.key, &self.folder, commands);
+                    if let Some(folder) = &self.folder {
+                        self.previews.ask(request, self.key, folder.path(), commands);
+                    }
                     continue;
                 }
                 // What is being encoded is worth waiting for; what is not leaves its state, and goes back to the queue.
@@ -320,8 +327,8 @@ impl Attempt {
 
     async fn record(&mut self, path: &Path) {
         let Context { store, blobs, .. } = &*self.context;
-        let folder = self.folder.join("outputs");
-        self.checkpoints.record(&self.claim, path, &folder, store.as_ref(), blobs).await;
+        let Some(folder) = &self.folder else { return };
+        self.checkpoints.record(&self.claim, path, folder.path(), store.as_ref(), blobs).await;
     }
 
     async fn note_preempted(&mut self) {
@@ -406,7 +413,8 @@ impl Attempt {
                 continue;
             }
             let name = &output.name;
-            let path = self.output_dir().join(name);
+            let Some(folder) = &self.folder else { return Err(internal("nothing was written".to_owned(), "encode")) };
+            let path = folder.path().join(name);
             // The GPU process is not trusted: a name with a path in it, or a link, could reach any file of the server's user.
             let plain = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
             let file = tokio::fs::symlink_metadata(&path).await.is_ok_and(|metadata| metadata.is_file());
@@ -480,10 +488,6 @@ impl Attempt {
                 }
             }
         }
-    }
-
-    fn output_dir(&self) -> PathBuf {
-        self.folder.join("outputs")
     }
 }
 

@@ -8,6 +8,7 @@ use crate::blob::durable;
 use crate::job::TimeMs;
 use crate::limits::*;
 use crate::store::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -62,6 +63,8 @@ fn connect(file: &Path, options: &SqliteOptions, flags: OpenFlags) -> rusqlite::
     };
     connection.busy_timeout(Duration::from_millis(options.busy_ms.unwrap_or(BUSY_MS)))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Without it SQLite looks at the values of parameters when it plans, and so plans a kept statement again for all new values.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // What SQLite keeps for undoing one statement, and for sorting, is small: in memory, not in files that every statement makes.
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(connection)

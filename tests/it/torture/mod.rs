@@ -41,8 +41,8 @@ enum Moment {
     Output,
     /// A checkpoint is a blob, and not yet the task's.
     Checkpoint,
-    /// An attempt's folder is gone: it was committed just now.
-    Committed,
+    /// A moment later: the commit has begun, or is over just now.
+    Commit(Duration),
 }
 
 impl Moment {
@@ -51,32 +51,31 @@ impl Moment {
             0 => Self::Attempt,
             1 | 2 => Self::Output,
             3 => Self::Checkpoint,
-            4 => Self::Committed,
+            4 => Self::Commit(Duration::from_millis(random.below(12))),
             _ => Self::After(Duration::from_millis(random.below(1200))),
         }
     }
 
     /// Waits for it; a moment that does not come is let go after a while.
     async fn comes(self, data: &Path) {
-        let (folder, wanted) = match self {
+        let folder = match self {
             Self::After(wait) => return tokio::time::sleep(wait).await,
-            Self::Attempt => ("spool", true),
-            Self::Output => ("blobs/outputs", true),
-            Self::Checkpoint => ("blobs/checkpoints", true),
-            Self::Committed => ("spool", false),
+            Self::Attempt => "spool",
+            Self::Output | Self::Commit(_) => "blobs/outputs",
+            Self::Checkpoint => "blobs/checkpoints",
         };
-        let entries = || match self {
-            Self::Output => files_under(&data.join(folder)).len(),
-            _ => std::fs::read_dir(data.join(folder)).map_or(0, Iterator::count),
-        };
+        let entries = || files_under(&data.join(folder)).len();
         let mut before = entries();
         for _ in 0..600 {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let now = entries();
-            if (wanted && now > before) || (!wanted && now < before) {
-                return;
+            if now > before {
+                break;
             }
             before = now;
+        }
+        if let Self::Commit(wait) = self {
+            tokio::time::sleep(wait).await;
         }
     }
 }
