@@ -213,6 +213,10 @@ pub const WEBHOOK_DELIVERIES_MAX: u32 = 256;
 pub const PURGE_JOBS_MAX: u32 = 200;
 /// Ids of purged jobs that are remembered.
 pub const TOMBSTONES_MAX: u32 = 1_000_000;
+/// Tasks before a new job from which on submissions of its class get turns.
+pub const PACED_BEHIND_TASKS: u64 = 256;
+/// Turns a second.
+pub const PACED_SUBMITS_PER_SECOND: u32 = 400;
 /// Operations waiting for the store's writer.
 pub const STORE_OPERATIONS_QUEUED_MAX: usize = 4096;
 /// Operations committed in one transaction of the store's writer.

@@ -23,7 +23,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
 use std::collections::HashSet;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -205,6 +205,16 @@ impl BlobStore {
         let range = result.range.clone();
         let key = key.to_owned();
         match result.payload {
+            // What fits into one piece is read at once.
+            GetResultPayload::File(mut file, _) if range.end - range.start <= BLOB_CHUNK_BYTES as u64 => {
+                let whole = blocking(move || {
+                    let mut piece = vec![0; (range.end - range.start) as usize];
+                    let read = file.seek(io::SeekFrom::Start(range.start)).and_then(|_| file.read_exact(&mut piece));
+                    read.map_err(|error| BlobError::io(format!("reading the blob {key}"), error))?;
+                    Ok(Bytes::from(piece))
+                });
+                Ok((bytes, futures::stream::once(whole).boxed()))
+            }
             // The crate's own stream reads 8 KiB at a time, each on a blocking thread; larger pieces are far cheaper.
             GetResultPayload::File(file, _) => {
                 let mut file = tokio::fs::File::from_std(file);

@@ -7,7 +7,7 @@ use super::Context;
 use super::checkpoints::Checkpoints;
 use super::hub::{PreviewRequest, RunningJob};
 use super::lease::Lease;
-use crate::blob::{BlobStore, SpoolFolder};
+use crate::blob::{BlobError, BlobStore, SpoolFolder};
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, TaskKind};
@@ -417,17 +417,16 @@ impl Attempt {
             let path = folder.path().join(name);
             // The GPU process is not trusted: a name with a path in it, or a link, could reach any file of the server's user.
             let plain = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
-            let file = tokio::fs::symlink_metadata(&path).await.is_ok_and(|metadata| metadata.is_file());
-            if !plain || !file {
-                return Err(internal(
-                    format!("the output {name:?} is not a plain file in the attempt's folder"),
-                    "encode",
-                ));
+            if !plain {
+                return Err(not_plain(name));
             }
             let blob = BlobStore::output_key(self.key.job, self.key.fence, name);
             let (bytes, sha256) = self.context.blobs.put_file(&blob, &path).await.map_err(|error| {
                 tracing::error!(job.id = %self.key.job, %error, "an output could not be stored");
-                internal(format!("the output {name} could not be stored"), "encode")
+                match error {
+                    BlobError::NotAFile(_) => not_plain(name),
+                    _ => internal(format!("the output {name} could not be stored"), "encode"),
+                }
             })?;
             let matches = bytes == output.bytes && sha256 == output.sha256;
             stored.push(NewOutput { output, blob });
@@ -533,6 +532,10 @@ impl Previews {
 async fn past(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(Duration::from_millis(SHUTDOWN_MS / 2)).await;
+}
+
+fn not_plain(name: &str) -> Failure {
+    internal(format!("the output {name:?} is not a plain file in the attempt's folder"), "encode")
 }
 
 fn internal(message: String, stage: &str) -> Failure {

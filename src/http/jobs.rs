@@ -10,7 +10,7 @@ use super::{
     Answer, AppState, admit, find_job, idempotency, job_url, json, missing_job, prefer, shown, submit, view, wait,
 };
 use crate::config::nearest;
-use crate::job::{AttachedFiles, Job, JobId, JobSpec, JobState, TimeMs, parse_timestamp};
+use crate::job::{AttachedFiles, Event, Job, JobId, JobSpec, JobState, TimeMs, parse_timestamp};
 use crate::limits::{LIST_JOBS_DEFAULT, LIST_JOBS_MAX};
 use crate::store::{Cancelled, ListFilter, NewJob, StoreError, Submitted};
 use axum::body::Body;
@@ -21,6 +21,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 
 /// The client of every job, as long as there are no keys.
 const CLIENT: &str = "local";
@@ -59,6 +60,8 @@ async fn accept(
     let wait = prefer::wait(headers, app.limits.wait_seconds_max);
     let spec = submit::read(app, headers, query, body).await?;
     let idempotency = key.as_ref().map(|key| (key.key.clone(), spec.canonical_hash()));
+    // Subscribed to before the job is there, so that nothing of it can be missed.
+    let events = wait.is_some().then(|| app.hub.subscribe(id));
     let (submitted, quote) = admit(app, id, spec, idempotency).await?;
     let (job, created) = match submitted {
         Submitted::Created(job) => (job, true),
@@ -84,7 +87,7 @@ async fn accept(
         };
     };
     let guard = CancelOnDrop::new(app, job.id, cancel_on_disconnect);
-    let answer = waited(app, &job, created, headers, time_max).await;
+    let answer = waited(app, &job, created, events.filter(|_| created), headers, time_max).await;
     guard.disarm();
     let mut response = answer.unwrap_or_else(|problem| problem.into_response());
     let applied = format!("wait={}", time_max.as_secs());
@@ -99,6 +102,8 @@ async fn admit(
     spec: JobSpec,
     idempotency: Option<(String, [u8; 32])>,
 ) -> Result<(Submitted, Option<Quote>), Problem> {
+    let priority = spec.priority();
+    app.pace.turn(priority).await;
     let (cost_seconds, content) = (app.estimator.cost_seconds(&spec), admit::content_hash(&spec));
     let new = NewJob { id, client: CLIENT.to_owned(), spec, idempotency, cost_seconds, content };
     let _deadlines = match new.spec.options().finish_before_ms {
@@ -122,6 +127,7 @@ async fn admit(
     {
         // A worker that was idle may have claimed it already, and then there is nothing before it.
         let ahead = app.store.ahead(job.id).await?.unwrap_or_default();
+        app.pace.found(priority, ahead.tasks);
         let estimate =
             view::work_goes_on(app).await?.then(|| app.estimator.queued(&job.spec, ahead, app.store.now_ms()));
         app.estimator.promise(job.id, &job.spec, cost_seconds, estimate.as_ref(), job.created_ms);
@@ -197,8 +203,15 @@ fn retry_after_seconds(app: &AppState, shown: &serde_json::Value) -> u64 {
 }
 
 /// The job's end, as a picture where the client likes pictures better than JSON.
-async fn waited(app: &AppState, job: &Job, created: bool, headers: &HeaderMap, time_max: Duration) -> Answer {
-    let Some(ended) = wait::until_ended(app, job.id, time_max).await? else {
+async fn waited(
+    app: &AppState,
+    job: &Job,
+    created: bool,
+    events: Option<Receiver<Event>>,
+    headers: &HeaderMap,
+    time_max: Duration,
+) -> Answer {
+    let Some(ended) = wait::until_ended(app, job.id, events, time_max).await? else {
         let job = find_job(app, job.id).await?;
         let mut response = accepted(app, &job, created).await?;
         *response.status_mut() = StatusCode::ACCEPTED;

@@ -40,7 +40,8 @@ pub mod jobs;
 pub mod metrics;
 pub mod origin;
 pub mod outputs;
-pub mod prefer;
+pub mod pace;
+mod prefer;
 pub mod problem;
 pub mod queue;
 pub mod server;
@@ -114,6 +115,7 @@ pub struct AppState {
     keys_in_progress: Arc<Mutex<HashSet<String>>>,
     /// Held from the judgement of a deadline to the row of its job: two jobs that fit one at a time must not both be let in.
     deadlines: Arc<tokio::sync::Mutex<()>>,
+    pace: Arc<pace::Pace>,
 }
 
 impl AppState {
@@ -132,6 +134,7 @@ impl AppState {
             conversions: Arc::new(Semaphore::new(limits::CONVERSIONS_MAX)),
             keys_in_progress: Arc::default(),
             deadlines: Arc::default(),
+            pace: Arc::default(),
             limits,
         }
     }

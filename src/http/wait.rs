@@ -2,34 +2,49 @@
 
 use super::problem::Problem;
 use super::{AppState, find_job};
-use crate::job::{EventKind, Job, JobId};
+use crate::job::{Event, EventKind, Job, JobId};
 use crate::store::Cancelled;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// The job once it has ended; `None` after `time_max`, or when the server is told to stop.
-pub async fn until_ended(app: &AppState, id: JobId, time_max: Duration) -> Result<Option<Job>, Problem> {
+/// The job once it has ended; `None` after `time_max`, or when the server is told to stop. `events`: of a job that was not there when they
+/// were subscribed to.
+pub async fn until_ended(
+    app: &AppState,
+    id: JobId,
+    events: Option<Receiver<Event>>,
+    time_max: Duration,
+) -> Result<Option<Job>, Problem> {
     tokio::select! {
-        ended = ended(app, id) => ended.map(Some),
+        ended = ended(app, id, events) => ended.map(Some),
         () = tokio::time::sleep(time_max) => Ok(None),
         () = app.closing.cancelled() => Ok(None),
     }
 }
 
-async fn ended(app: &AppState, id: JobId) -> Result<Job, Problem> {
+async fn ended(app: &AppState, id: JobId, events: Option<Receiver<Event>>) -> Result<Job, Problem> {
+    if let Some(events) = events {
+        end_of(events).await;
+    }
     loop {
         // Subscribing comes before reading, or the end may fall between the two.
-        let mut events = app.hub.subscribe(id);
+        let events = app.hub.subscribe(id);
         let job = find_job(app, id).await?;
         if job.state.is_terminal() {
             return Ok(job);
         }
-        loop {
-            match events.recv().await {
-                Ok(event) if matches!(event.kind, EventKind::Ended { .. }) => break,
-                Ok(_) => {}
-                Err(RecvError::Lagged(_) | RecvError::Closed) => break,
-            }
+        end_of(events).await;
+    }
+}
+
+/// Waits until a job ends, or so much happens to it that events are lost.
+async fn end_of(mut events: Receiver<Event>) {
+    loop {
+        match events.recv().await {
+            Ok(event) if matches!(event.kind, EventKind::Ended { .. }) => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_) | RecvError::Closed) => return,
         }
     }
 }
