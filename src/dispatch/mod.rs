@@ -59,6 +59,9 @@ pub struct Context {
 pub async fn run(context: Arc<Context>, mut gpu: mpsc::Receiver<GpuEvent>, shutdown: CancellationToken) {
     let mut dispatcher = Dispatcher::new(context, shutdown.clone());
     let work = dispatcher.context.store.work_notify();
+    // Age alone can make a task claimable, of which nobody is notified.
+    let next_poll = || tokio::time::Instant::now() + Duration::from_millis(supervisor::jittered(CLAIM_POLL_MS));
+    let mut poll = next_poll();
     loop {
         // Registered before the queue is looked at, so that work which arrives in between is not overlooked.
         let notified = work.notified();
@@ -66,15 +69,18 @@ pub async fn run(context: Arc<Context>, mut gpu: mpsc::Receiver<GpuEvent>, shutd
         notified.as_mut().enable();
         dispatcher.rescue_if_due().await;
         dispatcher.claim_while_free().await;
-        let poll = Duration::from_millis(supervisor::jittered(CLAIM_POLL_MS));
+        let waits = dispatcher.wanted().is_some();
         tokio::select! {
             event = gpu.recv() => match event {
                 Some(event) => dispatcher.on_gpu_event(event),
                 None => break,
             },
             Some(ended) = dispatcher.attempts.join_next_with_id() => dispatcher.on_attempt_ended(ended),
-            () = notified, if dispatcher.wanted().is_some() => {}
-            () = tokio::time::sleep(poll) => {}
+            () = notified, if waits => dispatcher.look = true,
+            () = tokio::time::sleep_until(poll) => {
+                dispatcher.look = true;
+                poll = next_poll();
+            }
             () = shutdown.cancelled() => break,
         }
     }
@@ -89,6 +95,9 @@ struct Dispatcher {
     /// Where the living GPU process takes its commands.
     commands: Option<mpsc::Sender<Command>>,
     rescued: Instant,
+    /// There may be something to claim that the last look did not find, or did not look for. What only tells how a task gets on, many
+    /// times a second, makes nothing claimable.
+    look: bool,
     /// Assets that the living GPU process has loaded already.
     resident: Vec<String>,
     /// Tasks that the living GPU process has ended.
@@ -121,6 +130,7 @@ impl Dispatcher {
             held,
             commands: None,
             rescued: Instant::now(),
+            look: true,
             resident: Vec::new(),
             ended: 0,
             recycling: false,
@@ -153,14 +163,16 @@ impl Dispatcher {
     }
 
     async fn claim_while_free(&mut self) {
-        while let Some(want) = self.wanted() {
+        while self.look
+            && let Some(want) = self.wanted()
+        {
             match self.context.store.claim(&self.context.worker, LEASE_MS, &want).await {
                 Ok(Some(claim)) => self.begin(claim),
-                Ok(None) => return,
+                Ok(None) => self.look = false,
                 Err(error) => {
                     // The next poll tries again.
                     tracing::warn!(%error, "no task could be claimed");
-                    return;
+                    self.look = false;
                 }
             }
         }
@@ -216,6 +228,7 @@ impl Dispatcher {
                 status.canary_seconds = Some(canary_seconds);
                 hub.set_gpu(status);
                 self.commands = Some(commands);
+                self.look = true;
                 (self.resident, self.ended, self.recycling) = (Vec::new(), 0, false);
                 self.start_what_may();
             }
@@ -277,8 +290,9 @@ impl Dispatcher {
                 | Message::Preempted
                 | Message::Checkpoint(_)
         );
-        if matches!(message, Message::DeviceFree | Message::Ended(_)) {
+        if matches!(message, Message::DeviceFree | Message::Ended(_)) && held.ahead {
             held.ahead = false;
+            self.look = true;
         }
         // Room is kept for the messages that count, of which an attempt gets at most four.
         if !courtesy || held.messages.capacity() > 8 {
@@ -294,6 +308,7 @@ impl Dispatcher {
         let key = self.held.iter().find(|(_, held)| held.attempt == id).map(|(key, _)| *key);
         let Some(key) = key else { return };
         self.held.remove(&key);
+        self.look = true;
         if let Err(error) = ended {
             tracing::error!(job.id = %key.job, %error, "an attempt panicked; its lease runs out and the task is tried again");
             if let Some(commands) = &self.commands {
