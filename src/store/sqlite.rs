@@ -209,7 +209,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn expire_due(&self) -> Result<Vec<JobId>, StoreError> {
-        self.writer.write(WhenFull::Wait, move |tx| operations::expire_due(tx)).await
+        self.writer.write(WhenFull::Wait, operations::expire_due).await
     }
 
     async fn preempted(&self, claim: &Claim) -> Result<(), StoreError> {

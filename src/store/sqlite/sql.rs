@@ -85,7 +85,7 @@ impl Sql {
 
     fn read(self, connection: &Connection, rows_max: usize) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.prepare(connection)?;
-        let columns: Rc<[String]> = statement.column_names().into_iter().map(String::from).collect();
+        let columns: Rc<[String]> = statement.column_names().map(String::from).collect();
         let mut rows = statement.query(params_from_iter(self.values)).map_err(failure)?;
         let mut found = Vec::new();
         while found.len() < rows_max

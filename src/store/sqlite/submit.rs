@@ -98,7 +98,7 @@ impl Client {
 }
 
 /// Makes the flow of a client in a class, where it is missing.
-pub(super) fn make_flow<'q>(rank: i64, client_id: i64) -> Sql {
+pub(super) fn make_flow(rank: i64, client_id: i64) -> Sql {
     sql("INSERT INTO flow (priority, client_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING").bind(rank).bind(client_id)
 }
 
