@@ -44,18 +44,20 @@ pub struct SpoolFolder {
 
 impl SpoolFolder {
     pub(super) async fn new(spool_dir: &Path, idle: &IdleFolders) -> Result<Self, BlobError> {
-        let waiting = idle.lock().expect("nothing panics while it holds the lock").pop();
-        let path = match waiting {
-            Some(path) => path,
-            None => {
-                let path = spool_dir.join(format!("{}.folder", uuid::Uuid::now_v7()));
-                let made = path.clone();
-                let make = move || std::fs::create_dir(made).map_err(|error| BlobError::io("making a folder", error));
-                blocking(make).await?;
-                path
+        let (idle, path) = (Arc::clone(idle), spool_dir.join(format!("{}.folder", uuid::Uuid::now_v7())));
+        blocking(move || {
+            let next = || idle.lock().expect("nothing panics while it holds the lock").pop();
+            while let Some(path) = next() {
+                if is_empty(&path) {
+                    return Ok(Self { path, idle });
+                }
+                // Something came late. What cannot be removed now goes at the next start.
+                let _ = std::fs::remove_dir_all(&path);
             }
-        };
-        Ok(Self { path, idle: Arc::clone(idle) })
+            std::fs::create_dir(&path).map_err(|error| BlobError::io("making a folder", error))?;
+            Ok(Self { path, idle })
+        })
+        .await
     }
 
     /// Where it is.
@@ -63,11 +65,11 @@ impl SpoolFolder {
         &self.path
     }
 
-    /// Removes it and what is in it. With `again` it may be used again instead, if it is empty: only where nobody writes into it any
-    /// more.
+    /// Removes it and what is in it. With `again` it may be used again instead, if it is empty: only where what may still be written into
+    /// it has names that no later user's files have.
     pub async fn close(self, again: bool) -> Result<(), BlobError> {
         blocking(move || {
-            if again && self.is_empty() {
+            if again && is_empty(&self.path) {
                 let mut idle = self.idle.lock().expect("nothing panics while it holds the lock");
                 if idle.len() < FOLDERS_IDLE_MAX {
                     idle.push(self.path);
@@ -78,8 +80,8 @@ impl SpoolFolder {
         })
         .await
     }
+}
 
-    fn is_empty(&self) -> bool {
-        std::fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_none())
-    }
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }

@@ -113,7 +113,7 @@ impl Attempt {
     /// Runs it to its end.
     pub async fn run(mut self) {
         let end = self.drive().await;
-        // Of a task that has gone well nothing is written any more, unless somebody watched it.
+        // What may still be written of a task that has gone well, and that nobody watched, is a checkpoint, whose name is its own.
         let quiet = matches!(end, End::Files { .. }) && self.previews.count == 0;
         match end {
             End::Commit(end) => {

@@ -63,22 +63,24 @@ pub async fn run(context: Arc<Context>, mut gpu: mpsc::Receiver<GpuEvent>, shutd
     let next_poll = || tokio::time::Instant::now() + Duration::from_millis(supervisor::jittered(CLAIM_POLL_MS));
     let mut poll = next_poll();
     loop {
-        // Registered before the queue is looked at, so that work which arrives in between is not overlooked.
+        // Registered before the queue is looked at, so that work which arrives in between is not overlooked. A notification that came
+        // together with something else is still there.
         let notified = work.notified();
         tokio::pin!(notified);
-        notified.as_mut().enable();
+        if notified.as_mut().enable() {
+            dispatcher.nothing = None;
+        }
         dispatcher.rescue_if_due().await;
         dispatcher.claim_while_free().await;
-        let waits = dispatcher.wanted().is_some();
         tokio::select! {
             event = gpu.recv() => match event {
                 Some(event) => dispatcher.on_gpu_event(event),
                 None => break,
             },
             Some(ended) = dispatcher.attempts.join_next_with_id() => dispatcher.on_attempt_ended(ended),
-            () = notified, if waits => dispatcher.look = true,
+            () = notified => dispatcher.nothing = None,
             () = tokio::time::sleep_until(poll) => {
-                dispatcher.look = true;
+                dispatcher.nothing = None;
                 poll = next_poll();
             }
             () = shutdown.cancelled() => break,
@@ -95,9 +97,8 @@ struct Dispatcher {
     /// Where the living GPU process takes its commands.
     commands: Option<mpsc::Sender<Command>>,
     rescued: Instant,
-    /// There may be something to claim that the last look did not find, or did not look for. What only tells how a task gets on, many
-    /// times a second, makes nothing claimable.
-    look: bool,
+    /// The last look found nothing up to this class, and nothing has become claimable since.
+    nothing: Option<Priority>,
     /// Assets that the living GPU process has loaded already.
     resident: Vec<String>,
     /// Tasks that the living GPU process has ended.
@@ -130,7 +131,7 @@ impl Dispatcher {
             held,
             commands: None,
             rescued: Instant::now(),
-            look: true,
+            nothing: None,
             resident: Vec::new(),
             ended: 0,
             recycling: false,
@@ -163,16 +164,22 @@ impl Dispatcher {
     }
 
     async fn claim_while_free(&mut self) {
-        while self.look
-            && let Some(want) = self.wanted()
-        {
+        while let Some(want) = self.wanted() {
+            let lowest = match want.better_than {
+                None => Priority::Batch,
+                Some(Priority::Batch) => Priority::Normal,
+                Some(_) => Priority::Interactive,
+            };
+            if self.nothing.is_some_and(|nothing| nothing >= lowest) {
+                return;
+            }
             match self.context.store.claim(&self.context.worker, LEASE_MS, &want).await {
                 Ok(Some(claim)) => self.begin(claim),
-                Ok(None) => self.look = false,
+                Ok(None) => self.nothing = Some(lowest),
                 Err(error) => {
                     // The next poll tries again.
                     tracing::warn!(%error, "no task could be claimed");
-                    self.look = false;
+                    self.nothing = Some(lowest);
                 }
             }
         }
@@ -228,7 +235,6 @@ impl Dispatcher {
                 status.canary_seconds = Some(canary_seconds);
                 hub.set_gpu(status);
                 self.commands = Some(commands);
-                self.look = true;
                 (self.resident, self.ended, self.recycling) = (Vec::new(), 0, false);
                 self.start_what_may();
             }
@@ -290,9 +296,8 @@ impl Dispatcher {
                 | Message::Preempted
                 | Message::Checkpoint(_)
         );
-        if matches!(message, Message::DeviceFree | Message::Ended(_)) && held.ahead {
+        if matches!(message, Message::DeviceFree | Message::Ended(_)) {
             held.ahead = false;
-            self.look = true;
         }
         // Room is kept for the messages that count, of which an attempt gets at most four.
         if !courtesy || held.messages.capacity() > 8 {
@@ -308,7 +313,6 @@ impl Dispatcher {
         let key = self.held.iter().find(|(_, held)| held.attempt == id).map(|(key, _)| *key);
         let Some(key) = key else { return };
         self.held.remove(&key);
-        self.look = true;
         if let Err(error) = ended {
             tracing::error!(job.id = %key.job, %error, "an attempt panicked; its lease runs out and the task is tried again");
             if let Some(commands) = &self.commands {

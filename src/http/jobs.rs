@@ -60,6 +60,13 @@ async fn accept(
     let wait = prefer::wait(headers, app.limits.wait_seconds_max);
     let spec = submit::read(app, headers, query, body).await?;
     let idempotency = key.as_ref().map(|key| (key.key.clone(), spec.canonical_hash()));
+    // While the GPU is away there is nothing to be protected from a flood.
+    if app.hub.gpu().ready {
+        tokio::select! {
+            () = app.pace.turn(spec.priority()) => {}
+            () = app.closing.cancelled() => {}
+        }
+    }
     // Subscribed to before the job is there, so that nothing of it can be missed.
     let events = wait.is_some().then(|| app.hub.subscribe(id));
     let (submitted, quote) = admit(app, id, spec, idempotency).await?;
@@ -103,7 +110,6 @@ async fn admit(
     idempotency: Option<(String, [u8; 32])>,
 ) -> Result<(Submitted, Option<Quote>), Problem> {
     let priority = spec.priority();
-    app.pace.turn(priority).await;
     let (cost_seconds, content) = (app.estimator.cost_seconds(&spec), admit::content_hash(&spec));
     let new = NewJob { id, client: CLIENT.to_owned(), spec, idempotency, cost_seconds, content };
     let _deadlines = match new.spec.options().finish_before_ms {

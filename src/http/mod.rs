@@ -41,7 +41,7 @@ pub mod metrics;
 pub mod origin;
 pub mod outputs;
 pub mod pace;
-mod prefer;
+pub mod prefer;
 pub mod problem;
 pub mod queue;
 pub mod server;

@@ -1,6 +1,6 @@
 //! The queue in one SQLite file: [`SqliteStore`].
 //!
-//! Changes go through one writer task (see `writer`), which owns the only connection that writes and commits them in groups;
+//! Changes go through one writer thread (see `writer`), which owns the only connection that writes and commits them in groups;
 //! reads go through a small pool beside it, which WAL lets run at the same time. Durable means `synchronous=FULL`: a commit
 //! returns after its fsync. One process owns the data folder at a time, by a lock on `kiln.lock` in it.
 //!

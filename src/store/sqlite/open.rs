@@ -40,8 +40,14 @@ pub(super) fn open(data_dir: &Path, options: SqliteOptions) -> Result<(Writer, R
     let file = data_dir.join("kiln.sqlite");
     let mut connection = connect(&file, &options, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
         .map_err(|error| opening(&name, error))?;
+    let found = version(&connection).map_err(|error| opening(&name, error))?;
+    let known = MIGRATIONS.len() as i64;
+    // Looks before anything is written: an old version must not touch a newer one's file.
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
     prepare(&connection).map_err(|error| opening(&name, error))?;
-    migrate(&mut connection, &name)?;
+    migrate(&mut connection, found).map_err(|error| opening(&name, error))?;
     if let Some(bytes_max) = options.bytes_max {
         let pages = i64::try_from(bytes_max / PAGE_BYTES).unwrap_or(i64::MAX);
         connection.pragma_update(None, "max_page_count", pages).map_err(failure)?;
@@ -99,22 +105,24 @@ fn lock(data_dir: &Path, name: &str) -> Result<File, StoreError> {
     Err(StoreError::InUse(name.to_owned()))
 }
 
-/// Looks before anything is written: an old version must not touch a newer one's file.
-fn migrate(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
-    let found: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| opening(name, error))?;
-    let known = MIGRATIONS.len() as i64;
-    if found > known {
-        return Err(StoreError::Newer { found, known });
+/// Migrations that the file has had.
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    match number("PRAGMA user_version")? {
+        // Before there was a release they were counted in a table.
+        0 if number("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")? > 0 => {
+            number("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        }
+        version => Ok(version),
     }
+}
+
+fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let migrated = (|| {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", version)?;
-            transaction.commit()
-        })();
-        migrated.map_err(|error| opening(name, error))?;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
     }
     Ok(())
 }

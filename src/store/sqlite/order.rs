@@ -7,7 +7,7 @@
 //! further back is `vfinish` plus the distance of their places: what start-time fair queueing would tag it with when the tasks
 //! before it were claimed and used what they are estimated to. Ties go to the job that came first.
 
-use super::read::{count_of, json_of, priority_rank};
+use super::read::{count_of, priority_rank};
 use super::sql::{Row, get, sql};
 use super::writer::Tx;
 use crate::job::*;
@@ -423,19 +423,18 @@ struct Order {
 
 impl Order {
     fn read(connection: &Connection, rank: i64) -> Result<Self, StoreError> {
-        // As one row: ten thousand of them would come one by one from SQLite's thread.
-        let row = sql(
-            "SELECT json_group_array(json_array(flow.vfinish + task.vplace - flow.head_vplace, task.job_seq, task.idx, task.left_us)) AS tasks
+        let rows =
+            sql("SELECT flow.vfinish + task.vplace - flow.head_vplace AS tag, task.job_seq, task.idx, task.left_us
              FROM flow CROSS JOIN task ON task.state = 'queued' AND task.blocked = 0
                   AND task.priority = flow.priority AND task.client_id = flow.client_id
-             WHERE flow.priority = ?1 AND flow.tasks_ready > 0",
-        )
-        .bind(rank)
-        .one(connection)?;
-        let tasks: Vec<(i64, i64, i64, i64)> = json_of(get(&row, "tasks")?, "place")?;
-        let place =
-            |(tag, seq, task, left_us): (i64, i64, i64, i64)| (Place { tag, seq, task }, left_us.max(0).unsigned_abs());
-        let mut places: Vec<(Place, u64)> = tasks.into_iter().map(place).collect();
+             WHERE flow.priority = ?1 AND flow.tasks_ready > 0")
+            .bind(rank)
+            .all(connection)?;
+        let mut places = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let place = Place { tag: get(row, "tag")?, seq: get(row, "job_seq")?, task: get(row, "idx")? };
+            places.push((place, get::<i64>(row, "left_us")?.max(0).unsigned_abs()));
+        }
         places.sort_unstable();
         let mut before_us = 0;
         for (_, left_us) in &mut places {

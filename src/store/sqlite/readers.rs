@@ -14,12 +14,14 @@ pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     /// As many as there are connections.
     free: Arc<Semaphore>,
+    count: u32,
 }
 
 impl Readers {
-    /// At most [`STORE_READERS_MAX`] connections.
+    /// Over these connections.
     pub(super) fn new(connections: Vec<Connection>) -> Self {
-        Self { free: Arc::new(Semaphore::new(connections.len())), idle: Arc::new(connections.into()) }
+        let count = u32::try_from(connections.len()).expect("there are a few");
+        Self { free: Arc::new(Semaphore::new(connections.len())), idle: Arc::new(connections.into()), count }
     }
 
     /// Reads, as soon as a connection is free.
@@ -49,8 +51,7 @@ impl Readers {
 
     /// Waits for the readings that go on, and closes the connections. Later readings fail.
     pub(super) async fn close(&self) {
-        let connections = u32::try_from(STORE_READERS_MAX).unwrap_or(u32::MAX);
-        let all = self.free.acquire_many(connections).await;
+        let all = self.free.acquire_many(self.count).await;
         self.free.close();
         drop(all);
         self.idle.lock().expect("nothing panics while it holds the lock").clear();

@@ -45,7 +45,7 @@ impl Sql {
     fn push_value(&mut self, value: impl ToSql) {
         let owned = value.to_sql().and_then(|value| match value {
             ToSqlOutput::Owned(value) => Ok(value),
-            ToSqlOutput::Borrowed(value) => Ok(Value::try_from(value)?),
+            ToSqlOutput::Borrowed(value) => Ok(owned(value)),
             _ => Err(rusqlite::Error::ToSqlConversionFailure("SQLite has no type for it".into())),
         });
         match owned {
@@ -91,10 +91,25 @@ impl Sql {
         while found.len() < rows_max
             && let Some(row) = rows.next().map_err(failure)?
         {
-            let values = (0..columns.len()).map(|at| row.get(at)).collect::<Result<_, _>>().map_err(failure)?;
+            let values = (0..columns.len()).map(|at| row.get_ref(at).map(owned)).collect::<Result<_, _>>();
+            let values = values.map_err(failure)?;
             found.push(Row { columns: Rc::clone(&columns), values });
         }
         Ok(found)
+    }
+}
+
+/// Text that is none, in a row that went bad, is kept as a blob: whoever asks for that column finds it, and nobody else is disturbed.
+fn owned(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Text(bytes) => match str::from_utf8(bytes) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Blob(bytes.to_vec()),
+        },
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
     }
 }
 
@@ -153,5 +168,5 @@ macro_rules! owned_columns {
 }
 
 owned_columns!(
-    String: "text", Vec<u8>: "a blob", i64: "an integer", u32: "an integer from 0 to 2³²-1", f64: "a number", bool: "0 or 1"
+    String: "text", Vec<u8>: "a blob", i64: "an integer", u32: "an integer from 0 to 2³²-1", f64: "a number", bool: "an integer"
 );

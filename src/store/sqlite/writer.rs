@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
@@ -180,7 +180,6 @@ pub(super) enum WhenFull {
 }
 
 /// One of something for workers and one for clients.
-#[derive(Clone)]
 struct Lanes<T> {
     workers: T,
     clients: T,
@@ -210,11 +209,11 @@ impl Receivers {
 
 /// The callers' end of the writer.
 pub(super) struct Writer {
-    /// `None` once closed.
-    operations: Mutex<Option<Senders>>,
+    /// `None` once closed, or when the thread has died.
+    operations: Arc<Mutex<Option<Senders>>>,
     /// Places in the workers' channel.
     room: Arc<Semaphore>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     pub(super) events: broadcast::Sender<(JobId, Event)>,
     pub(super) work: Arc<Notify>,
 }
@@ -240,7 +239,10 @@ impl Writer {
             work: work.clone(),
             claimable_ms: claimable_ms.into_iter().map(Reverse).collect(),
         };
+        let operations = Arc::new(Mutex::new(Some(operations)));
+        let closing = Closing(Arc::downgrade(&operations));
         let thread = std::thread::Builder::new().name("kiln-store".into()).spawn(move || {
+            let _closing = closing;
             group.serve(&receivers);
             // Released only now, when the connection is closed: the next server may open the folder.
             drop(lock);
@@ -248,7 +250,7 @@ impl Writer {
         let thread =
             thread.map_err(|error| StoreError::Other(format!("the store's thread could not start: {error}")))?;
         let room = Arc::new(Semaphore::new(queued_max));
-        Ok(Self { operations: Some(operations).into(), room, thread: Some(thread).into(), events, work })
+        Ok(Self { operations, room, thread: Some(thread).into(), events, work })
     }
 
     /// Runs an operation in the next transaction, and returns when that is on disk.
@@ -268,7 +270,7 @@ impl Writer {
     }
 
     fn send(&self, when_full: WhenFull, operation: Box<dyn Operation>) -> Result<(), StoreError> {
-        let operations = self.operations.lock().expect("nothing panics while it holds the lock");
+        let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
         let operations = operations.as_ref().ok_or_else(stopped)?;
         let lane = match when_full {
             WhenFull::Wait => &operations.workers,
@@ -282,12 +284,24 @@ impl Writer {
 
     /// Takes no more operations, and returns when those that were taken are on disk and the lock is released.
     pub(super) async fn close(&self) {
-        self.operations.lock().expect("nothing panics while it holds the lock").take();
-        let thread = self.thread.lock().expect("nothing panics while it holds the lock").take();
-        if let Some(thread) = thread
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut thread = self.thread.lock().await;
+        if let Some(thread) = thread.take()
             && !matches!(tokio::task::spawn_blocking(|| thread.join()).await, Ok(Ok(())))
         {
             tracing::error!("the store's writer died");
+        }
+    }
+}
+
+/// Closes the channels when it is dropped, also by a panic of the thread: what waits in them is dropped with the last sender, and whoever
+/// waits for it is told.
+struct Closing(Weak<Mutex<Option<Senders>>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(operations) = self.0.upgrade() {
+            operations.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 }
@@ -309,15 +323,16 @@ impl Group {
     fn serve(mut self, receivers: &Receivers) {
         loop {
             // A moment longer, so that the claim which this makes happen does not come a rounded millisecond too early.
-            let wait_ms =
-                self.claimable_ms.peek().map(|Reverse(at)| (at - self.tx.clock.wall_ms()).max(0).unsigned_abs() + 2);
-            let until = wait_ms.and_then(|wait_ms| Instant::now().checked_add(Duration::from_millis(wait_ms)));
-            match receivers.recv(until) {
+            let wait_ms = self.claimable_ms.peek().map(|Reverse(at)| at + 2 - self.tx.clock.wall_ms());
+            if wait_ms.is_some_and(|wait_ms| wait_ms <= 0) {
+                self.claimable_ms.pop();
+                self.notify();
+                continue;
+            }
+            let wait = wait_ms.map(|wait_ms| Duration::from_millis(wait_ms.unsigned_abs()));
+            match receivers.recv(wait.and_then(|wait| Instant::now().checked_add(wait))) {
                 Ok(operation) => self.commit(operation, receivers),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.claimable_ms.pop();
-                    self.notify();
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -410,5 +425,37 @@ impl Group {
     fn notify(&self) {
         self.work.notify_waiters();
         self.work.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{SqliteOptions, open};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_waits_is_told_when_an_operation_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _readers) = open::open(dir.path(), SqliteOptions::default()).unwrap();
+        let (began, go) = (Arc::new(Notify::new()), crossbeam_channel::bounded(0));
+        let (told, wait) = (began.clone(), go.1);
+        let dies = writer.write(WhenFull::Wait, move |_| -> Result<(), StoreError> {
+            told.notify_one();
+            wait.recv().unwrap();
+            panic!("on purpose");
+        });
+        let others = async {
+            began.notified().await;
+            let waiting = [WhenFull::Wait, WhenFull::Refuse].map(|when| writer.write(when, |_| Ok(())));
+            tokio::join!(futures::future::join_all(waiting), async {
+                // Both are in their channels by now, or on their way to be refused.
+                tokio::task::yield_now().await;
+                go.0.send(()).unwrap();
+            })
+        };
+        let (died, (waited, ())) = tokio::join!(dies, others);
+        assert!(died.is_err() && waited.iter().all(Result::is_err), "{waited:?}");
+        assert!(writer.write(WhenFull::Wait, |_| Ok(())).await.is_err());
+        writer.close().await;
     }
 }

@@ -125,26 +125,34 @@ async fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
 
 #[tokio::test]
 async fn a_row_that_went_bad_fails_its_own_job_only() {
-    let bench = Bench::sqlite().await;
-    let bad = bench.submit().await;
-    let good = bench.submit().await;
-    execute(bench.dir(), "UPDATE job SET spec = '{\"kind\": \"sce' WHERE seq = (SELECT min(seq) FROM job)");
-    let error = bench.store().job(bad.id).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Corrupt(what) if what.contains(&bad.id.to_string())), "{error}");
-    let list = bench.store().list(ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
-    assert_eq!(list.len(), 1);
-    let older = ListFilter { limit: 10, before: Some((list[0].created_ms, list[0].id)), ..ListFilter::default() };
-    assert!(bench.store().list(older).await.unwrap().is_empty(), "the list leaves it out and goes on");
-    assert_eq!(bench.claim().await.unwrap().job, good.id, "the claim goes on with the next one");
-    assert_eq!(bench.store().counts().await.unwrap(), (0, 1));
-    assert_eq!(bench.events(bad.id).await, ["queued", "ended"]);
-    bench.store().delete(bad.id).await.unwrap().unwrap().expect("it has ended, and can be deleted");
-    assert!(bench.store().job(bad.id).await.unwrap().is_none());
+    // Not JSON, and not even text.
+    for spec in ["'{\"kind\": \"sce'", "CAST(x'7bff7d' AS TEXT)"] {
+        let bench = Bench::sqlite().await;
+        let bad = bench.submit().await;
+        let good = bench.submit().await;
+        execute(bench.dir(), &format!("UPDATE job SET spec = {spec} WHERE seq = (SELECT min(seq) FROM job)"));
+        let error = bench.store().job(bad.id).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Corrupt(what) if what.contains(&bad.id.to_string())), "{error}");
+        let list = bench.store().list(ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
+        assert_eq!(list.len(), 1);
+        let older = ListFilter { limit: 10, before: Some((list[0].created_ms, list[0].id)), ..ListFilter::default() };
+        assert!(bench.store().list(older).await.unwrap().is_empty(), "the list leaves it out and goes on");
+        assert_eq!(bench.claim().await.unwrap().job, good.id, "the claim goes on with the next one");
+        assert_eq!(bench.store().counts().await.unwrap(), (0, 1));
+        assert_eq!(bench.events(bad.id).await, ["queued", "ended"]);
+        bench.store().delete(bad.id).await.unwrap().unwrap().expect("it has ended, and can be deleted");
+        assert!(bench.store().job(bad.id).await.unwrap().is_none());
+    }
 }
 
 #[tokio::test]
 async fn a_running_row_that_went_bad_ends_with_its_attempt() {
-    for bad in ["UPDATE job SET spec = '{}'", "UPDATE task SET progress = 'x'", "UPDATE job SET report = '{'"] {
+    for bad in [
+        "UPDATE job SET spec = '{}'",
+        "UPDATE job SET spec = CAST(x'ff' AS TEXT)",
+        "UPDATE task SET progress = 'x'",
+        "UPDATE job SET report = '{'",
+    ] {
         let bench = Bench::sqlite().await;
         let job = bench.submit().await;
         let claim = bench.claim_next().await;
@@ -186,34 +194,40 @@ async fn a_webhook_that_went_bad_does_not_stop_the_queue() {
 /// A database as the first version left it.
 #[tokio::test]
 async fn what_an_earlier_version_left_is_taken_over() {
-    let dir = tempfile::tempdir().unwrap();
-    let connection = file(dir.path());
-    connection.execute_batch(include_str!("../../../src/store/migrations/sqlite/0001_queue.sql")).unwrap();
-    connection.pragma_update(None, "user_version", 1).unwrap();
-    let id = JobId::now_v7();
-    let mut document = spec(Priority::Batch);
-    document.options_mut().finish_before_ms = Some(4_102_444_800_123);
-    connection.execute("INSERT INTO client (id, name, created_ms) VALUES (1, 'local', 1)", []).unwrap();
-    let job = "INSERT INTO job (id, client_id, kind, priority, state, spec, spec_hash, created_ms)
+    for counted in [
+        "PRAGMA user_version = 1",
+        "CREATE TABLE _sqlx_migrations (version INTEGER); INSERT INTO _sqlx_migrations VALUES (1)",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = file(dir.path());
+        connection.execute_batch(include_str!("../../../src/store/migrations/sqlite/0001_queue.sql")).unwrap();
+        connection.execute_batch(counted).unwrap();
+        let id = JobId::now_v7();
+        let mut document = spec(Priority::Batch);
+        document.options_mut().finish_before_ms = Some(4_102_444_800_123);
+        connection.execute("INSERT INTO client (id, name, created_ms) VALUES (1, 'local', 1)", []).unwrap();
+        let job = "INSERT INTO job (id, client_id, kind, priority, state, spec, spec_hash, created_ms)
                VALUES (?1, 1, 'scene', 2, 'queued', ?2, ?3, 1)";
-    let hash = document.canonical_hash();
-    let values = params![id.as_bytes().as_slice(), document.canonical_json(), hash.as_slice()];
-    connection.execute(job, values).unwrap();
-    let task = "INSERT INTO task (job_seq, idx, priority, state, attempts_max) VALUES (1, 0, 2, 'queued', 5)";
-    connection.execute(task, []).unwrap();
-    connection.close().unwrap();
-    let clock = Clock::default();
-    let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
-    let store = SqliteStore::open_with(dir.path(), options).await.unwrap();
-    assert_eq!(store.job(id).await.unwrap().unwrap().spec, document);
-    let kept = file(dir.path()).query_row("SELECT finish_before_ms FROM job", [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(kept, 4_102_444_800_123);
-    // It has waited since, and is let in like everything else.
-    for _ in 0..2 {
-        store.submit(new_job(spec(Priority::Interactive))).await.unwrap();
+        let hash = document.canonical_hash();
+        let values = params![id.as_bytes().as_slice(), document.canonical_json(), hash.as_slice()];
+        connection.execute(job, values).unwrap();
+        let task = "INSERT INTO task (job_seq, idx, priority, state, attempts_max) VALUES (1, 0, 2, 'queued', 5)";
+        connection.execute(task, []).unwrap();
+        connection.close().unwrap();
+        let clock = Clock::default();
+        let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+        let store = SqliteStore::open_with(dir.path(), options).await.unwrap();
+        assert_eq!(store.job(id).await.unwrap().unwrap().spec, document);
+        let kept =
+            file(dir.path()).query_row("SELECT finish_before_ms FROM job", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(kept, 4_102_444_800_123);
+        // It has waited since, and is let in like everything else.
+        for _ in 0..2 {
+            store.submit(new_job(spec(Priority::Interactive))).await.unwrap();
+        }
+        clock.advance_ms(AGEING_BATCH_MS);
+        assert_eq!(store.claim("worker", LEASE_MS, &ClaimWant::default()).await.unwrap().unwrap().job, id);
     }
-    clock.advance_ms(AGEING_BATCH_MS);
-    assert_eq!(store.claim("worker", LEASE_MS, &ClaimWant::default()).await.unwrap().unwrap().job, id);
 }
 
 #[tokio::test]
