@@ -225,12 +225,6 @@ impl SliceWork for EmptyWork {
         let _ = self.ended.send(Ok(()));
         Ok(SliceOutcome::Done)
     }
-    fn preview(&mut self, _: &GpuContext<'_>) -> Result<bool, DeviceError> {
-        Ok(true)
-    }
-    fn cancelled(&self) -> bool {
-        false
-    }
     fn abandon(&mut self, why: Abandoned) {
         if let Abandoned::Failed(error) = why {
             let _ = self.ended.send(Err(error));

@@ -4,6 +4,7 @@
 //! defaults and answers a [`ServeConfig`], which is all that the rest of the program sees. Runs once, at the start.
 
 use crate::dispatch::retention::RetentionConfig;
+use crate::job::nearest;
 use crate::limits::{DAY_MS, KEEP_DAYS_MAX};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -325,16 +326,6 @@ fn read_file(path: &Path) -> Result<ConfigFile, ConfigError> {
         return Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone(), hint });
     }
     toml::from_str(&text).map_err(malformed)
-}
-
-/// The known word that a misspelt one was most likely meant to be; `None` where none is near.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), candidate), *candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 /// Where a user's data belongs: the XDG base directory specification on Linux, Apple's and Microsoft's conventions elsewhere.

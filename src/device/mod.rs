@@ -46,9 +46,13 @@ pub trait SliceWork: Send {
     fn slice(&mut self, gpu: &GpuContext<'_>) -> Result<SliceOutcome, DeviceError>;
     /// Called at a slice boundary when somebody wants to see the work so far (see [`DeviceHandle::preview`]). False: there is nothing to see
     /// yet, and the next slice boundary asks again. A courtesy: where it fails, and the device goes on, so does the work.
-    fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError>;
+    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
+        Ok(true)
+    }
     /// True when it should be dropped without finishing.
-    fn cancelled(&self) -> bool;
+    fn cancelled(&self) -> bool {
+        false
+    }
     /// Called once instead of further slices when it was cancelled or failed.
     fn abandon(&mut self, why: Abandoned);
     /// Bytes that the next slice will allocate on the device before it can work; 0 while the work has what it needs.

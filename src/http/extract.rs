@@ -2,8 +2,7 @@
 
 use super::problem::{Kind, Problem};
 use super::shown;
-use crate::config::nearest;
-use crate::job::JobId;
+use crate::job::{JobId, nearest};
 use axum::extract::{FromRequestParts, Path, RawQuery};
 use axum::http::request::Parts;
 

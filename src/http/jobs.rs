@@ -9,8 +9,7 @@ use super::wait::CancelOnDrop;
 use super::{
     Answer, AppState, admit, find_job, idempotency, job_url, json, missing_job, prefer, shown, submit, view, wait,
 };
-use crate::config::nearest;
-use crate::job::{AttachedFiles, Event, Job, JobId, JobSpec, JobState, TimeMs, parse_timestamp};
+use crate::job::{AttachedFiles, Event, Job, JobId, JobSpec, JobState, TimeMs, nearest, parse_timestamp};
 use crate::limits::{LIST_JOBS_DEFAULT, LIST_JOBS_MAX};
 use crate::store::{Cancelled, ListFilter, NewJob, StoreError, Submitted};
 use axum::body::Body;

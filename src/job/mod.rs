@@ -19,7 +19,7 @@ pub use options::{
     LabelsPatch, OptionsPatch, SpecOptions, Webhook, WebhookEvent, WebhookSecret, parse_timestamp, timestamp,
 };
 pub use parse::AttachedFiles;
-pub use problem::{SpecError, SpecProblem, SpecProblemKind};
+pub use problem::{SpecError, SpecProblem, SpecProblemKind, nearest};
 pub use query::{
     LABEL_PREFIX, OPTIONS, OptionKinds, OptionValue, PARAM_PREFIX, SpecOption, document_from_options, option_of,
 };

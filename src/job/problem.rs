@@ -103,7 +103,7 @@ pub(super) fn hint(found: &str, known: &[&str]) -> String {
 }
 
 /// The known name nearest to `found` by edit distance, if it is near enough to be a slip of the fingers.
-fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     let found = cut(found).to_lowercase();
     let edits_max = (found.chars().count() / 3).max(2);
     known

@@ -134,14 +134,6 @@ impl SliceWork for Probe {
         Ok(SliceOutcome::Done)
     }
 
-    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
-        Ok(true)
-    }
-
-    fn cancelled(&self) -> bool {
-        false
-    }
-
     fn abandon(&mut self, why: Abandoned) {
         self.answer(Err(match why {
             Abandoned::Failed(error) => error,

@@ -115,12 +115,6 @@ impl SliceWork for Faulty {
         (self.fault)(gpu);
         Ok(SliceOutcome::Done)
     }
-    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
-        Ok(true)
-    }
-    fn cancelled(&self) -> bool {
-        false
-    }
     fn abandon(&mut self, why: Abandoned) {
         let _ = self.sender.send(why);
     }
@@ -189,9 +183,6 @@ impl SliceWork for Shy {
     fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
         self.looked_at = true;
         (self.fault)(gpu).map(|()| true)
-    }
-    fn cancelled(&self) -> bool {
-        false
     }
     fn abandon(&mut self, _why: Abandoned) {
         let _ = self.sender.send("abandoned");
@@ -282,12 +273,6 @@ impl SliceWork for Keeper {
         }
         let _ = self.sender.send(found);
         Ok(SliceOutcome::Done)
-    }
-    fn preview(&mut self, _gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
-        Ok(true)
-    }
-    fn cancelled(&self) -> bool {
-        false
     }
     fn abandon(&mut self, why: Abandoned) {
         panic!("{why:?}");
