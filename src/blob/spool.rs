@@ -31,7 +31,7 @@ impl Drop for SpoolFile {
     }
 }
 
-/// Empty folders that wait to be used again: to make one and to remove it costs more than all else that a small picture needs of the
+/// Folders that wait to be used again, if they are empty then: to make one and to remove it costs more than all else that a small picture needs of the
 /// file system.
 pub(super) type IdleFolders = Arc<Mutex<Vec<PathBuf>>>;
 
@@ -65,17 +65,17 @@ impl SpoolFolder {
         &self.path
     }
 
-    /// Removes it and what is in it. With `again` it may be used again instead, if it is empty: only where what may still be written into
-    /// it has names that no later user's files have.
+    /// Removes it and what is in it. With `again` it may be used again instead, if it is empty then: only where what may still be written
+    /// into it has names that no later user's files have.
     pub async fn close(self, again: bool) -> Result<(), BlobError> {
-        blocking(move || {
-            if again && is_empty(&self.path) {
-                let mut idle = self.idle.lock().expect("nothing panics while it holds the lock");
-                if idle.len() < FOLDERS_IDLE_MAX {
-                    idle.push(self.path);
-                    return Ok(());
-                }
+        if again {
+            let mut idle = self.idle.lock().expect("nothing panics while it holds the lock");
+            if idle.len() < FOLDERS_IDLE_MAX {
+                idle.push(self.path);
+                return Ok(());
             }
+        }
+        blocking(move || {
             std::fs::remove_dir_all(&self.path).map_err(|error| BlobError::io("removing a folder", error))
         })
         .await
