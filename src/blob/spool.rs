@@ -75,10 +75,8 @@ impl SpoolFolder {
                 return Ok(());
             }
         }
-        blocking(move || {
-            std::fs::remove_dir_all(&self.path).map_err(|error| BlobError::io("removing a folder", error))
-        })
-        .await
+        blocking(move || std::fs::remove_dir_all(&self.path).map_err(|error| BlobError::io("removing a folder", error)))
+            .await
     }
 }
 
