@@ -15,6 +15,9 @@ const LEASE: i64 = 3_600_000;
 /// After which a job with a deadline expires.
 const DEADLINE_MS: i64 = 1_800_000;
 
+/// How near to the moment of a failure it is not clear whether its task is due: the longest delay, and what really passes beside.
+const UNCLEAR_MS: i64 = RETRY_DELAY_MS_MAX + 5_000;
+
 /// How a worker ends an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
@@ -142,11 +145,23 @@ impl Model {
     }
 
     /// Moves the clock on, and has the store look at it.
-    async fn advance(&mut self, bench: &Bench, ms: i64) {
+    async fn advance(&mut self, bench: &Bench, mut ms: i64) {
+        // Where the clock comes back to a moment at which a task that waits after a failure may be due or not, it goes on past it.
+        let unclear =
+            |wall_ms: i64| self.delays_began_ms.iter().any(|began_ms| (wall_ms - began_ms).abs() <= UNCLEAR_MS);
+        while unclear(self.wall_ms + ms) {
+            ms += UNCLEAR_MS;
+        }
         bench.clock.advance_ms(ms);
         self.now_ms += ms.max(0);
         self.wall_ms += ms;
         bench.store().put_model("model", "{}".into()).await.unwrap();
+    }
+
+    /// What was put back just now becomes due.
+    async fn wait_for_retries(&mut self, bench: &Bench) {
+        self.delays_began_ms.push(self.wall_ms);
+        self.advance(bench, RETRY_DELAY_MS_MAX).await;
     }
 
     async fn step(&mut self, bench: &mut Bench, step: Step) {
@@ -201,7 +216,7 @@ impl Model {
                 // Lets the delay of a retry pass, of which the model knows only the bound.
                 if matches!(end, End::Failed(_)) {
                     self.note_waiting();
-                    self.advance(bench, RETRY_DELAY_MS_MAX).await;
+                    self.wait_for_retries(bench).await;
                 }
             }
             Step::Cancel(choice) => {
@@ -359,7 +374,7 @@ impl Model {
         let rescued = bench.store().rescue(restart).await.unwrap();
         assert_eq!(rescued, self.rescue(restart));
         self.note_waiting();
-        self.advance(bench, RETRY_DELAY_MS_MAX).await;
+        self.wait_for_retries(bench).await;
     }
 
     /// Blobs that only this job names.
@@ -425,6 +440,7 @@ impl Model {
         }
         self.step(bench, Step::SetMode(QueueMode::Open)).await;
         self.claims.clear();
+        self.delays_began_ms.clear();
         assert_eq!(bench.store().counts().await.unwrap(), (0, 0));
         assert!(bench.store().blob_keys().await.unwrap().is_empty());
     }

@@ -117,6 +117,8 @@ pub struct Model {
     /// than any period.
     pub now_ms: i64,
     pub wall_ms: i64,
+    /// By the clock, when tasks were put back that wait for a while.
+    pub delays_began_ms: Vec<i64>,
     next_seq: u64,
     flows: [[Flow; 3]; 3],
     classes: [Class; 3],
