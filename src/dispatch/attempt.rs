@@ -5,20 +5,18 @@
 
 use super::Context;
 use super::checkpoints::Checkpoints;
-use super::hub::{PreviewRequest, RunningJob};
+use super::hub::RunningJob;
 use super::lease::Lease;
+use super::previews::Previews;
 use crate::blob::{BlobError, BlobStore, SpoolFolder};
 use crate::gpu_process::protocol::{Command, RunTask, TaskEnd, TaskKey};
 use crate::job::spec::AssetRef;
 use crate::job::{Claim, Failure, FailureDetail, FailureReason, Job, JobSpec, JobState, Output, TaskKind};
-use crate::limits::{
-    ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, HUB_PREVIEWS_QUEUED_MAX, OUTPUTS_MAX, PREVIEW_BYTES_MAX, SHUTDOWN_MS,
-};
+use crate::limits::{ATTEMPT_LOG_LINES_MAX, COMMIT_RETRY_MS, OUTPUTS_MAX, SHUTDOWN_MS};
 use crate::store::{AttemptEnd, Committed, LeaseState, NewOutput, OutputRecorded};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -85,14 +83,6 @@ enum End {
     LeaseLost,
 }
 
-#[derive(Default)]
-struct Previews {
-    waiting: Vec<PreviewRequest>,
-    /// The files that were asked for, and when; the last ones.
-    asked: VecDeque<(PathBuf, Instant)>,
-    count: u32,
-}
-
 impl Attempt {
     /// An attempt of a task that was claimed just now. Its lease is kept alive from here on.
     pub fn new(
@@ -114,7 +104,7 @@ impl Attempt {
     pub async fn run(mut self) {
         let end = self.drive().await;
         // What may still be written of a task that has gone well, and that nobody watched, is a checkpoint, whose name is its own.
-        let quiet = matches!(end, End::Files { .. }) && self.previews.count == 0;
+        let quiet = matches!(end, End::Files { .. }) && !self.previews.were_asked_for();
         match end {
             End::Commit(end) => {
                 self.commit(end).await;
@@ -487,44 +477,6 @@ impl Attempt {
                 }
             }
         }
-    }
-}
-
-impl Previews {
-    fn ask(&mut self, request: PreviewRequest, task: TaskKey, folder: &Path, commands: &mpsc::Sender<Command>) {
-        self.waiting.retain(|waiting| !waiting.is_closed());
-        self.waiting.push(request);
-        // A request may be dropped on its way; then the next one asks again.
-        let pending = self.asked.back().is_some_and(|(_, since)| since.elapsed() < Duration::from_secs(1));
-        if pending {
-            return;
-        }
-        self.count += 1;
-        let path = folder.join(format!("preview-{}.png", self.count));
-        if commands.try_send(Command::Preview { task, path: path.clone() }).is_ok() {
-            self.asked.push_back((path, Instant::now()));
-            if self.asked.len() > HUB_PREVIEWS_QUEUED_MAX {
-                self.asked.pop_front();
-            }
-        }
-    }
-
-    async fn answer(&mut self, path: &Path, samples: u32) {
-        // Whichever comes is as good as the newest: those before it are not answered any more.
-        let Some(at) = self.asked.iter().position(|(asked, _)| asked == path) else { return };
-        self.asked.drain(..=at);
-        match tokio::fs::symlink_metadata(path).await {
-            Ok(metadata) if metadata.is_file() && metadata.len() <= PREVIEW_BYTES_MAX => {}
-            _ => return,
-        }
-        if let Ok(picture) = tokio::fs::read(path).await {
-            let picture = bytes::Bytes::from(picture);
-            for request in self.waiting.drain(..) {
-                // Whoever no longer waits is not missed.
-                let _ = request.send((picture.clone(), samples));
-            }
-        }
-        let _ = tokio::fs::remove_file(path).await;
     }
 }
 

@@ -16,6 +16,7 @@ pub mod deadlines;
 pub mod estimate;
 pub mod hub;
 pub mod lease;
+mod previews;
 pub mod recovery;
 pub mod retention;
 pub mod webhook;

@@ -35,13 +35,13 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 #[derive(Debug, Clone, Copy)]
 enum Moment {
     After(Duration),
-    /// An attempt has its folder: it was claimed just now.
+    /// An attempt writes its first file.
     Attempt,
     /// A finished picture is a blob, and not yet an output.
     Output,
     /// A checkpoint is a blob, and not yet the task's.
     Checkpoint,
-    /// A moment later: the commit has begun, or is over just now.
+    /// So long after a picture has become a blob: its commit has begun, or is over just now.
     Commit(Duration),
 }
 
