@@ -3,20 +3,20 @@
 
 import package::lib::bindings::{params, path_states, counters, film};
 import package::lib::math::{is_finite, is_finite3};
-import package::lib::pixels::{order_pixel, inside};
+import package::lib::pixels::{place_pixel, turn_place, turn_slot, inside};
 
 @compute @workgroup_size(64)
 fn accumulate(@builtin(global_invocation_id) id: vec3u) {
-    if id.x >= min(params.slot_count, params.order_count) {
+    if id.x >= params.slot_count / params.batch_samples {
         return;
     }
-    let order = (params.first_order + id.x) % params.order_count;
-    if !inside(order_pixel(order)) {
+    let place = turn_place(params.first_turn + id.x);
+    if !inside(place_pixel(place)) {
         return;
     }
-    var sum = film[order - params.film_first];
-    var slot = id.x;
-    loop {
+    var sum = film[place - params.film_first];
+    for (var sample = 0u; sample < params.batch_samples; sample++) {
+        let slot = turn_slot(id.x, sample);
         // A sample that is not a number is counted and left out: it is a defect, and the report says so. So is one that takes the sum out of
         // the range of numbers.
         let next = sum + vec4f(path_states[slot].radiance, path_states[slot].alpha);
@@ -25,10 +25,6 @@ fn accumulate(@builtin(global_invocation_id) id: vec3u) {
         } else {
             atomicAdd(&counters.nan_count, 1u);
         }
-        slot += params.order_count;
-        if slot >= params.slot_count {
-            break;
-        }
     }
-    film[order - params.film_first] = sum;
+    film[place - params.film_first] = sum;
 }

@@ -39,19 +39,21 @@ struct Params {
     size: vec2u,
     /// Tiles of 8×8 pixels that cover the picture.
     tiles: vec2u,
-    /// Tile t of the work order is tile `t * tile_stride mod tiles.x * tiles.y` of the picture.
+    /// In turn t of a part of the film is its tile `t * tile_stride mod film_tiles`.
     tile_stride: u32,
-    /// 64 × tiles: pixels of the work order, some of them outside of the picture.
-    order_count: u32,
+    /// Samples that the batch adds to each of its places.
+    batch_samples: u32,
     seed: u32,
     max_bounces: u32,
-    /// The batch: slot s works on place (first_order + s) mod order_count of the work order …
-    first_order: u32,
-    /// … and on sample first_sample + (first_order + s) / order_count.
+    /// The batch: each place, from the one in this turn on …
+    first_turn: u32,
+    /// … gets `batch_samples` samples from this one on: 64 slots for one sample of 64 places, then 64 for the next sample of the same.
     first_sample: u32,
     slot_count: u32,
     /// Place in the work order that the bound part of the film starts with.
     film_first: u32,
+    /// Tiles in that part.
+    film_tiles: u32,
     /// Largest luminance of an indirect contribution; 0 = any.
     clamp_indirect: f32,
     /// Probability that next-event estimation asks the environment.
@@ -60,6 +62,9 @@ struct Params {
     emitter_count: u32,
     /// Node that traversal starts with.
     root_node: u32,
+    pad_0: u32,
+    pad_1: u32,
+    pad_2: u32,
     environment: EnvironmentParams,
 }
 

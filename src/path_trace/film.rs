@@ -1,48 +1,46 @@
 //! Film sums → picture, on the device thread: means over samples, and a mosaic where there is not even one sample everywhere.
 
+use super::passes::{Done, place_pixels};
 use super::settings::RenderSettings;
 use crate::image::Film;
 
 /// The part of the picture that must be there for a mosaic of it, as 1 / this.
 pub(super) const MOSAIC_PART: u64 = 16;
 
-/// The picture of these sums, one a place of the work order, after `items_done` items: the mean over each pixel's samples. Channels that
-/// are not finite become 0; how many pixels had one is the second value. While not every pixel has a sample, a pixel without one shows the mean of
-/// the nearest tile that has some: the work order scatters tiles all over the picture, so this soon shows what will be seen.
-pub(super) fn picture(settings: &RenderSettings, sums: &[[f32; 4]], items_done: u64) -> (Film, u32) {
-    let order_count = u64::from(settings.order_count());
-    let whole = items_done / order_count;
-    // Places of the work order that have one sample more.
-    let ahead = items_done % order_count;
+/// The picture of these sums, one a place of the work order in parts of `part_places`, as far as it is done: the mean over each pixel's
+/// samples. Channels that are not finite become 0; how many pixels had one is the second value. While not every pixel has a sample, a pixel
+/// without one shows the mean of the nearest tile that has some: the first pass scatters tiles all over the picture, so this soon shows what
+/// will be seen.
+pub(super) fn picture(settings: &RenderSettings, sums: &[[f32; 4]], part_places: u32, done: Done) -> (Film, u32) {
     let mut rgba = vec![[0.0_f32; 4]; settings.width as usize * settings.height as usize];
     let mut not_finite = 0;
-    let order_pixel = settings.order_pixels();
-    for (order, sum) in (0_u32..).zip(sums) {
-        let samples = whole + u64::from(u64::from(order) < ahead);
-        if let Some(pixel) = order_pixel(order)
+    let turn_place = done.turn_places(settings.order_count(), part_places);
+    let place_pixel = place_pixels(settings.width, settings.height);
+    for turn in 0..settings.order_count() {
+        let (place, samples) = (turn_place(turn), done.samples_at(turn));
+        if let Some(pixel) = place_pixel(place)
             && samples > 0
         {
-            let mean = sum.map(|channel| (f64::from(channel) / samples as f64) as f32);
+            let mean = sums[place as usize].map(|channel| (f64::from(channel) / f64::from(samples)) as f32);
             not_finite += u32::from(mean.iter().any(|channel| !channel.is_finite()));
             rgba[pixel] = mean.map(|channel| if channel.is_finite() { channel } else { 0.0 });
         }
     }
-    if whole == 0 {
-        fill_gaps(settings, ahead, &mut rgba);
+    if done.samples == 0 {
+        fill_gaps(settings, done.pass_places, |turn| place_pixel(turn_place(turn)), &mut rgba);
     }
-    (Film { width: settings.width, height: settings.height, rgba, samples: whole as u32 }, not_finite)
+    (Film { width: settings.width, height: settings.height, rgba, samples: done.samples }, not_finite)
 }
 
-/// Gives each pixel at a place from `done` on the mean of the nearest tile that has samples, its own if it has some.
-fn fill_gaps(settings: &RenderSettings, done: u64, rgba: &mut [[f32; 4]]) {
+/// Gives each pixel whose turn is from `done` on the mean of the nearest tile that has samples, its own if it has some.
+fn fill_gaps(settings: &RenderSettings, done: u32, turn_pixel: impl Fn(u32) -> Option<usize>, rgba: &mut [[f32; 4]]) {
     let [tiles_x, tiles_y] = settings.tiles();
     let tile_of = |pixel: usize| {
         let (x, y) = (pixel as u32 % settings.width, pixel as u32 / settings.width);
         ((y / 8) * tiles_x + x / 8) as usize
     };
-    let order_pixel = settings.order_pixels();
     let mut tiles = vec![([0.0_f64; 4], 0_u32); (tiles_x * tiles_y) as usize];
-    for pixel in (0..done as u32).filter_map(&order_pixel) {
+    for pixel in (0..done).filter_map(&turn_pixel) {
         let (sum, count) = &mut tiles[tile_of(pixel)];
         (0..4).for_each(|channel| sum[channel] += f64::from(rgba[pixel][channel]));
         *count += 1;
@@ -64,7 +62,7 @@ fn fill_gaps(settings: &RenderSettings, done: u64, rgba: &mut [[f32; 4]]) {
             }
         }
     }
-    for pixel in (done as u32..settings.order_count()).filter_map(&order_pixel) {
+    for pixel in (done..settings.order_count()).filter_map(&turn_pixel) {
         rgba[pixel] = color[tile_of(pixel)].unwrap_or_default();
     }
 }

@@ -16,6 +16,7 @@ mod kernels;
 pub mod layout;
 mod lights;
 mod pack;
+mod passes;
 mod probe;
 mod render;
 mod resident;

@@ -72,7 +72,8 @@ impl Probe {
         params.size = [1, 1];
         params.tiles = [1, 1];
         params.tile_stride = 1;
-        params.order_count = 64;
+        params.film_tiles = 1;
+        params.batch_samples = 1;
         let mut counters = layout::Counters::zeroed();
         counters.active_count = count as u32;
         counters.active_counts[0] = count as u32;

@@ -1,16 +1,17 @@
 //! A render as work in slices.
 //!
-//! The work is a list of items: item i is sample i / P of place i mod P in the work order of P pixels. A batch is a run of items, one
-//! path slot each. Every path writes to its own slot only, and a finished batch is added to the film one pixel at a time in the order of
-//! samples: so the film's bits depend neither on the size of batches, nor on slices, nor on the order in which the GPU worked.
+//! A batch is some samples of some places of the work order ([`super::passes`]), one path slot each. Every path writes to its own slot only,
+//! and a finished batch is added to the film one pixel at a time in the order of samples: so the film's bits depend neither on the size of
+//! batches, nor on slices, nor on the order in which the GPU worked.
 //!
-//! Between two batches the film and the number of items in it are the whole state ([`super::checkpoint`]). A render reads it back now and then
+//! Between two batches the film and how far it is are the whole state ([`super::checkpoint`]). A render reads it back now and then
 //! for a checkpoint, when it has to make room on the device, and when it is put aside.
 
 use super::checkpoint::{self, RenderState, TOTALS_WORDS};
 use super::film;
 use super::layout;
 use super::pack::{self, PackedScene};
+use super::passes::Done;
 use super::resident::{self, Resident};
 use super::settings::{Background, RenderSettings};
 use super::sky::{self, PackedSky};
@@ -133,8 +134,8 @@ pub struct Render {
     events: RenderEvents,
     stage: Stage,
     stats: RenderStats,
-    /// Items of finished batches.
-    items_done: u64,
+    /// Finished batches.
+    done: Done,
     /// The batch that is on the device.
     batch: Option<Batch>,
     /// Paths of the next batch, at most.
@@ -164,6 +165,7 @@ enum Stage {
 
 #[derive(Clone, Copy)]
 struct Batch {
+    places: u32,
     slots: u32,
     /// The bounce that comes next.
     bounce: u32,
@@ -231,7 +233,7 @@ impl Render {
             events,
             stage: Stage::Packed,
             stats: RenderStats::default(),
-            items_done: 0,
+            done: Done::default(),
             batch: None,
             batch_paths: 0,
             bounces_per_submission: 1,
@@ -245,12 +247,10 @@ impl Render {
         }
     }
 
-    fn items_total(&self) -> u64 {
-        u64::from(self.settings.order_count()) * u64::from(self.settings.samples)
-    }
-
-    fn samples_done(&self) -> u32 {
-        (self.items_done / u64::from(self.settings.order_count())) as u32
+    /// Samples of all places: those that are done, and those that there will be.
+    fn items(&self) -> (u64, u64) {
+        let order_count = self.settings.order_count();
+        (self.done.items(order_count), u64::from(order_count) * u64::from(self.settings.samples))
     }
 
     /// Paths in the pool on this adapter.
@@ -261,7 +261,7 @@ impl Render {
             _ => POOL_PATHS_INTEGRATED,
         };
         let pool_paths = self.settings.slice_paths.unwrap_or(pool_max).clamp(1, POOL_PATHS_DISCRETE);
-        u32::try_from(self.items_total()).map_or(pool_paths, |items| items.min(pool_paths))
+        u32::try_from(self.items().1).map_or(pool_paths, |items| items.min(pool_paths))
     }
 
     /// Gets the scene on the device, and the film that there is already. Where it fails it can be tried again.
@@ -276,7 +276,7 @@ impl Render {
         let params = self.params(&scene, &sky);
         self.identity = checkpoint::identity(&scene, &sky, &params, gpu.adapter);
         if self.evicted.is_none() {
-            self.evicted = self.resumed();
+            self.evicted = self.resumed(pool_paths);
             self.inherited_seconds = self.evicted.as_ref().map_or(0.0, |state| state.gpu_seconds);
         }
         if let Some(state) = &self.evicted {
@@ -285,8 +285,7 @@ impl Render {
             }
             let totals = offset_of!(layout::Counters, nan_count) as u64;
             gpu.write(&resident.counters, totals, bytemuck::cast_slice(&state.totals));
-            (self.items_done, self.stats.slices, self.stats.gpu_seconds) =
-                (state.items_done, state.slices, state.gpu_seconds);
+            (self.done, self.stats.slices, self.stats.gpu_seconds) = (state.done, state.slices, state.gpu_seconds);
             self.evicted = None;
         }
         if self.batch_paths == 0 {
@@ -301,15 +300,17 @@ impl Render {
     }
 
     /// The state of the checkpoint that the render was given, if it fits; a word about it to the user in any case.
-    fn resumed(&mut self) -> Option<RenderState> {
+    fn resumed(&mut self, pool_paths: u32) -> Option<RenderState> {
         let saved = self.resume.take()?;
         let state = match self.identity {
-            Some(identity) => RenderState::restore(&saved, identity, self.settings.order_count(), self.items_total()),
+            Some(identity) => {
+                RenderState::restore(&saved, identity, self.settings.order_count(), self.settings.samples, pool_paths)
+            }
             None => Err("the scene or the environment has no name"),
         };
         let (state, note) = match state {
             Ok(state) => {
-                let samples = state.items_done / u64::from(self.settings.order_count());
+                let samples = state.done.samples;
                 (Some(state), format!("goes on from a checkpoint with {samples} samples per pixel"))
             }
             Err(why) => (None, format!("warning: a checkpoint was ignored and the work begins again: {why}")),
@@ -341,8 +342,6 @@ impl Render {
             background_mode,
             size: [settings.width, settings.height],
             tiles: settings.tiles(),
-            tile_stride: settings.tile_stride(),
-            order_count: settings.order_count(),
             seed: settings.seed,
             max_bounces: settings.max_bounces,
             clamp_indirect: settings.clamp_indirect,
@@ -368,8 +367,7 @@ impl Render {
         let mut batch = match self.batch {
             Some(batch) => batch,
             None => {
-                let batch =
-                    start_batch(gpu, resident, params, self.items_done, self.batch_paths, self.settings.samples);
+                let batch = start_batch(gpu, resident, params, &self.settings, &mut self.done, self.batch_paths);
                 let mut pass = begin(&mut encoder);
                 run(&mut pass, &resident.kernels.generate, &resident.generate, batch.slots.div_ceil(64));
                 run(&mut pass, &resident.kernels.advance, &resident.advance, 1);
@@ -397,11 +395,10 @@ impl Render {
             batch.bounce += 1;
         }
         if batch.bounce > max_bounces {
-            let pixels = batch.slots.min(params.order_count);
             let mut pass = begin(&mut encoder);
-            run(&mut pass, &resident.kernels.accumulate, &resident.accumulate[batch.film], pixels.div_ceil(64));
+            run(&mut pass, &resident.kernels.accumulate, &resident.accumulate[batch.film], batch.places.div_ceil(64));
             drop(pass);
-            self.items_done += u64::from(batch.slots);
+            self.done.add(batch.places, self.settings.order_count());
             self.batch = None;
         } else {
             self.batch = Some(batch);
@@ -428,13 +425,14 @@ impl Render {
         }
     }
 
-    /// The sums as far as batches are finished, one a place of the work order.
-    fn sums(&self, gpu: &GpuContext<'_>) -> Result<Vec<[f32; 4]>, DeviceError> {
-        let Stage::Resident(resident, params) = &self.stage else { unreachable!("asked for after the upload only") };
-        let mut sums: Vec<[f32; 4]> = Vec::with_capacity(params.order_count as usize);
+    /// The sums as far as batches are finished, one a place of the work order, and how many places a part of the film has.
+    fn sums(&self, gpu: &GpuContext<'_>) -> Result<(Vec<[f32; 4]>, u32), DeviceError> {
+        let Stage::Resident(resident, _) = &self.stage else { unreachable!("asked for after the upload only") };
+        let order_count = self.settings.order_count() as usize;
+        let mut sums: Vec<[f32; 4]> = Vec::with_capacity(order_count);
         for film in &resident.films {
             gpu.alive();
-            let places = (params.order_count as usize - sums.len()).min(resident.film_places as usize);
+            let places = (order_count - sums.len()).min(resident.film_places as usize);
             let part: Vec<[f32; 4]> = gpu.read(film, places)?;
             if sums.is_empty() {
                 sums = part;
@@ -442,7 +440,7 @@ impl Render {
                 sums.extend(part);
             }
         }
-        Ok(sums)
+        Ok((sums, resident.film_places))
     }
 
     /// See [`TOTALS_WORDS`].
@@ -466,11 +464,11 @@ impl Render {
     fn state(&mut self, gpu: &GpuContext<'_>) -> Result<RenderState, DeviceError> {
         self.settle(gpu)?;
         Ok(RenderState {
-            items_done: self.items_done,
+            done: self.done,
             slices: self.stats.slices,
             gpu_seconds: self.stats.gpu_seconds,
             totals: self.totals(gpu)?,
-            sums: self.sums(gpu)?,
+            sums: self.sums(gpu)?.0,
         })
     }
 
@@ -491,10 +489,10 @@ impl Render {
 
     fn finish(&mut self, gpu: &GpuContext<'_>, start: Instant) -> Result<(), DeviceError> {
         let readback = Instant::now();
-        let sums = self.sums(gpu)?;
+        let (sums, part_places) = self.sums(gpu)?;
         // Host work that takes its time for a large picture.
         gpu.alive();
-        let (film, not_finite) = film::picture(&self.settings, &sums, self.items_done);
+        let (film, not_finite) = film::picture(&self.settings, &sums, part_places, self.done);
         gpu.alive();
         self.stats.readback_seconds += readback.elapsed().as_secs_f64();
         let totals = self.totals(gpu)?;
@@ -507,8 +505,8 @@ impl Render {
         let stats = self.stats.clone();
         let worth_keeping = self.keep_seconds_min.is_some_and(|seconds| stats.gpu_seconds >= seconds);
         let state = self.identity.filter(|_| worth_keeping).map(|identity| {
-            let (items_done, slices, gpu_seconds) = (self.items_done, stats.slices, stats.gpu_seconds);
-            RenderState { items_done, slices, gpu_seconds, totals, sums }.save(identity)
+            let (done, slices, gpu_seconds) = (self.done, stats.slices, stats.gpu_seconds);
+            RenderState { done, slices, gpu_seconds, totals, sums }.save(identity)
         });
         (self.events)(RenderEvent::Finished { film, stats, state });
         Ok(())
@@ -528,12 +526,11 @@ impl SliceWork for Render {
         let start = Instant::now();
         self.stats.slices += 1;
         self.upload(gpu)?;
-        let total = self.items_total();
         let mut in_flight: VecDeque<wgpu::SubmissionIndex> = VecDeque::new();
         let mut last_done = Instant::now();
         // A slice ends when another submission would exceed its budget.
         let mut longest = Duration::ZERO;
-        while self.items_done < total && start.elapsed() + longest <= gpu.slice_budget.max(longest) {
+        while self.done.samples < self.settings.samples && start.elapsed() + longest <= gpu.slice_budget.max(longest) {
             in_flight.push_back(self.submit(gpu));
             if in_flight.len() >= SUBMISSIONS_IN_FLIGHT_MAX
                 && let Some(oldest) = in_flight.pop_front()
@@ -548,27 +545,28 @@ impl SliceWork for Render {
         for submission in in_flight {
             gpu.wait(submission)?;
         }
-        if self.items_done >= total {
+        if self.done.samples >= self.settings.samples {
             self.finish(gpu, start)?;
             return Ok(SliceOutcome::Done);
         }
         self.unsaved += start.elapsed();
         self.stats.gpu_seconds += start.elapsed().as_secs_f64();
         self.save_if_due(gpu)?;
-        let fraction = (self.items_done as f64 / total as f64) as f32;
-        let (samples_done, gpu_seconds) = (self.samples_done(), self.stats.gpu_seconds - self.inherited_seconds);
+        let (items_done, items_total) = self.items();
+        let fraction = (items_done as f64 / items_total as f64) as f32;
+        let (samples_done, gpu_seconds) = (self.done.samples, self.stats.gpu_seconds - self.inherited_seconds);
         (self.events)(RenderEvent::Progress { samples_done, fraction, gpu_seconds });
         Ok(SliceOutcome::More)
     }
 
     fn preview(&mut self, gpu: &GpuContext<'_>) -> Result<bool, DeviceError> {
-        let too_early = self.items_done * film::MOSAIC_PART < u64::from(self.settings.order_count());
+        let too_early = self.items().0 * film::MOSAIC_PART < u64::from(self.settings.order_count());
         if too_early || !matches!(self.stage, Stage::Resident(..)) {
             return Ok(false);
         }
-        let sums = self.sums(gpu)?;
+        let (sums, part_places) = self.sums(gpu)?;
         gpu.alive();
-        let (film, _) = film::picture(&self.settings, &sums, self.items_done);
+        let (film, _) = film::picture(&self.settings, &sums, part_places, self.done);
         gpu.alive();
         (self.events)(RenderEvent::Preview(film));
         Ok(true)
@@ -604,14 +602,14 @@ impl SliceWork for Render {
         };
         // The buffers go first, so that whoever hears of it finds them free.
         self.stage = Stage::Ended;
-        let state = state.filter(|state| state.items_done > 0).zip(self.identity);
+        let state = state.filter(|state| state.done != Done::default()).zip(self.identity);
         let state = state.map(|(state, identity)| state.save(identity));
         (self.events)(RenderEvent::PutAside(state));
         Ok(())
     }
 
     fn preempted(&mut self) {
-        if self.items_done > 0 || self.batch.is_some() {
+        if self.done != Done::default() || self.batch.is_some() {
             (self.events)(RenderEvent::Preempted);
         }
     }
@@ -635,30 +633,28 @@ fn start_batch(
     gpu: &GpuContext<'_>,
     resident: &Resident,
     params: &mut layout::Params,
-    items_done: u64,
+    settings: &RenderSettings,
+    done: &mut Done,
     paths: u32,
-    samples: u32,
 ) -> Batch {
-    let order_count = u64::from(params.order_count);
-    let first_order = (items_done % order_count) as u32;
-    let left = order_count * u64::from(samples) - items_done;
-    let mut slots = u64::from(paths.min(resident.pool_paths)).min(left);
-    let film = (first_order / resident.film_places) as usize;
-    if resident.films.len() > 1 {
-        // A batch stays within one part of the film.
-        let end = ((film as u32 + 1) * resident.film_places).min(params.order_count);
-        slots = slots.min(u64::from(end - first_order));
-    }
-    params.first_order = first_order;
-    params.first_sample = (items_done / order_count) as u32;
-    params.slot_count = slots as u32;
+    let order_count = settings.order_count();
+    let places = done.next_batch(order_count, settings.samples, paths.min(resident.pool_paths));
+    // A batch stays within one part of the film.
+    let film = (done.pass_places / resident.film_places) as usize;
     params.film_first = film as u32 * resident.film_places;
+    let places = places.min(params.film_first.saturating_add(resident.film_places) - done.pass_places);
+    params.film_tiles = (order_count - params.film_first).min(resident.film_places) / 64;
+    params.tile_stride = done.tile_stride(params.film_tiles);
+    params.first_turn = done.pass_places;
+    params.first_sample = done.samples;
+    params.batch_samples = done.pass_samples;
+    params.slot_count = places * done.pass_samples;
     gpu.write(&resident.params, 0, bytemuck::bytes_of(params));
     // Lengths and the bounce, which `advance` takes from NONE to 0; the totals behind them stay.
     let mut reset = [0_u32; offset_of!(layout::Counters, bounce) / 4 + 1];
     reset[offset_of!(layout::Counters, bounce) / 4] = layout::NONE;
     gpu.write(&resident.counters, 0, bytemuck::bytes_of(&reset));
-    Batch { slots: params.slot_count, bounce: 0, film }
+    Batch { places, slots: params.slot_count, bounce: 0, film }
 }
 
 fn begin(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {

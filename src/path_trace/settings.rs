@@ -1,6 +1,7 @@
 //! What a render is told, beside the scene and the environment.
 
 use super::layout;
+use super::passes::tiles;
 use crate::job::SceneSpec;
 use crate::job::spec;
 use crate::job::spec::EnvironmentSpec;
@@ -97,7 +98,7 @@ impl RenderSettings {
 
     /// Tiles of 8×8 pixels that cover the picture.
     pub(super) fn tiles(&self) -> [u32; 2] {
-        [self.width.div_ceil(8), self.height.div_ceil(8)]
+        tiles(self.width, self.height)
     }
 
     /// Places in the work order: 64 a tile.
@@ -105,37 +106,4 @@ impl RenderSettings {
         let [x, y] = self.tiles();
         64 * x * y
     }
-
-    /// The step from one tile of the work order to the next: about the golden ratio of the tiles, without a common divisor with their
-    /// number, and small enough that no product leaves 32 bits.
-    pub(super) fn tile_stride(&self) -> u32 {
-        let [x, y] = self.tiles();
-        let count = x * y;
-        let most = (u32::MAX / count.max(1)).min(count.max(1));
-        let golden = (f64::from(most) * 0.618_033_988_75) as u32;
-        (1..=golden.max(1)).rev().find(|&stride| gcd(stride, count) == 1).unwrap_or(1)
-    }
-
-    /// From a place in the work order to its pixel, if it is in the picture: row-major index. The same as `order_pixel` in
-    /// `shaders/lib/pixels.wgsl`.
-    pub(super) fn order_pixels(&self) -> impl Fn(u32) -> Option<usize> + use<> {
-        let (width, height) = (self.width, self.height);
-        let [tiles_x, tiles_y] = self.tiles();
-        // Searched for once, not for every pixel.
-        let stride = self.tile_stride();
-        move |order| {
-            let tile = ((order >> 6) * stride) % (tiles_x * tiles_y);
-            let i = order & 63;
-            let x = 8 * (tile % tiles_x) + ((i & 3) | ((i >> 1) & 4));
-            let y = 8 * (tile / tiles_x) + (((i >> 2) & 1) | ((i >> 3) & 6));
-            (x < width && y < height).then(|| y as usize * width as usize + x as usize)
-        }
-    }
-}
-
-fn gcd(mut a: u32, mut b: u32) -> u32 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
