@@ -1,7 +1,7 @@
 """Kiln beside its peer: the same shader, the same client, the same machine, in the same run.
 
-Called by compare.sh. Starts `kiln serve` and the peer in turn (A, B, A, B, …), each on the same processors and alone, and drives them
-with one keep-alive client:
+Called by compare.sh. Starts `kiln serve`, the peer as it is first written and the tuned peer (see service.py) in turn (A, B, C, A, B, …),
+each on the same processors and alone, and drives them with one keep-alive client:
 
 - quiet: N requests in flight, each held until its picture comes back; jobs a second are pictures a second.
 - flood: N connections submit without waiting for pictures, as fast as they are answered, for a fixed time; jobs a second are the
@@ -134,11 +134,13 @@ class Kiln(Service):
 
 class Peer(Service):
     name = "peer"
+    tuned = False
     health = "/jobs/none"
 
     def launch(self):
         command = [sys.executable, "-m", "uvicorn", "service:app", "--host", LOOPBACK, "--port", "0", "--no-access-log"]
-        self.start(command, {"PYTHONDONTWRITEBYTECODE": "1"}, r"http://127\.0\.0\.1:(\d+)")
+        environment = {"PYTHONDONTWRITEBYTECODE": "1", "PEER_TUNED": str(int(self.tuned))}
+        self.start(command, environment, r"http://127\.0\.0\.1:(\d+)")
 
     def ready(self):
         # No route is only for this: an answer of any kind says that it listens, and it listens once its adapter is there.
@@ -156,6 +158,11 @@ class Peer(Service):
 
     def job_path(self, number):
         return f"/jobs/{number}"
+
+
+class TunedPeer(Peer):
+    name = "tuned"
+    tuned = True
 
 
 class Seeds:
@@ -253,12 +260,12 @@ def main():
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--in-flight", type=int, default=4, help="requests in flight when it is quiet")
     parser.add_argument("--connections", type=int, default=16, help="connections that flood")
-    parser.add_argument("--only", choices=["kiln", "peer"], help="measure one of the two alone")
+    parser.add_argument("--only", choices=["kiln", "peer", "tuned"], help="measure one of them alone")
     arguments = parser.parse_args()
     with open(os.path.join(HERE, "shader.wgsl"), "rb") as file:
         source = file.read()
     seeds = Seeds()
-    services = [service(arguments) for service in (Peer, Kiln) if arguments.only in (None, service.name)]
+    services = [service(arguments) for service in (Peer, TunedPeer, Kiln) if arguments.only in (None, service.name)]
     rates = {service.name: {"quiet": [], "flood": [], "submits": []} for service in services}
     pictures = {}
     try:
@@ -284,17 +291,17 @@ def main():
         # All at once: ext4 passes over what was deleted in the last minutes when it makes a file, and the next round would pay for it.
         for folder in (folder for service in services for folder in service.folders):
             shutil.rmtree(folder, ignore_errors=True)
-    if len(pictures) == 2:
-        difference = int(abs(pictures["kiln"] - pictures["peer"]).max())
+    for name in pictures:
+        difference = int(abs(pictures[name] - next(iter(pictures.values()))).max())
         if difference > 1:
-            raise SystemExit(f"the two pictures differ by {difference} of 255; they must not by more than 1")
+            raise SystemExit(f"the pictures of {' and '.join(pictures)} differ by {difference} of 255; they must not by more than 1")
     print(f"\n{os.cpu_count()} processors, load before {os.getloadavg()[0]:.1f}; medians of {arguments.rounds} rounds, jobs a second")
     for mode in ("quiet", "flood", "submits"):
         for service in services:
             print(f"{mode:8}{service.name:6}{spread(rates[service.name][mode])}")
-        if len(services) == 2:
-            median = {service.name: statistics.median(rates[service.name][mode]) for service in services}
-            print(f"{mode:8}ratio {median['kiln'] / max(median['peer'], 1e-9):8.2f}")
+        median = {service.name: statistics.median(rates[service.name][mode]) for service in services}
+        for other in (name for name in median if name != "kiln" and "kiln" in median):
+            print(f"{mode:8}kiln to {other:6}{median['kiln'] / max(median[other], 1e-9):8.2f}")
 
 
 if __name__ == "__main__":

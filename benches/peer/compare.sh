@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Jobs a second of Kiln beside a FastAPI + wgpu service with an in-memory queue: the same shader, the same machine, in turn.
-# Usage: compare.sh [--rounds N] [--seconds S] [--in-flight N] [--connections N] [--only kiln|peer]
+# Jobs a second of Kiln beside a FastAPI + wgpu service with an in-memory queue, as first written and tuned: the same shader, the same machine, in turn.
+# Usage: compare.sh [--rounds N] [--seconds S] [--in-flight N] [--connections N] [--only kiln|peer|tuned]
 # Needs Python 3.11 or later with venv, and PyPI for the first run. Both services see the same two processors.
 set -euo pipefail
 export LC_ALL=C no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
