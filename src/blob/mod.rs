@@ -4,8 +4,8 @@
 //! nothing of jobs. Keys: `assets/{sha256[..2]}/{sha256}` and `outputs/{the job's last two}/{job}.{fence}.{name}`: folders that
 //! are there already, since each new one costs as much as a file, and each with few files.
 //!
-//! Reading, listing and deleting go through `object_store`; writing does not, because a blob must be fsynced in the spool
-//! and then moved, whoever wrote it: an upload of the front end, or the GPU process. All blocking work runs on tokio's
+//! Listing and deleting go through `object_store`; writing does not, because a blob must be fsynced in the spool
+//! and then moved, whoever wrote it: an upload of the front end, or the GPU process; nor does reading, which it would do in pieces. All blocking work runs on tokio's
 //! blocking threads.
 
 pub(crate) mod durable;
@@ -21,14 +21,14 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::HashSet;
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// Why a blob was not written or read.
@@ -199,35 +199,36 @@ impl BlobStore {
         key: &str,
         range: Option<Range<u64>>,
     ) -> Result<(u64, BoxStream<'static, Result<Bytes, BlobError>>), BlobError> {
-        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        let result = self.objects.get_opts(&parse(key)?, options).await.map_err(|error| object_error(key, error))?;
-        let bytes = result.meta.size;
-        let range = result.range.clone();
-        let key = key.to_owned();
-        match result.payload {
-            // What fits into one piece is read at once.
-            GetResultPayload::File(mut file, _) if range.end - range.start <= BLOB_CHUNK_BYTES as u64 => {
-                let whole = blocking(move || {
-                    let mut piece = vec![0; (range.end - range.start) as usize];
-                    let read = file.seek(io::SeekFrom::Start(range.start)).and_then(|_| file.read_exact(&mut piece));
-                    read.map_err(|error| BlobError::io(format!("reading the blob {key}"), error))?;
-                    Ok(Bytes::from(piece))
-                });
-                Ok((bytes, futures::stream::once(whole).boxed()))
+        let (path, key) = (self.path(key)?, key.to_owned());
+        // Opened, measured and, where it fits into one piece, read in one go: each visit to a blocking thread costs two switches of threads.
+        let opened = blocking(move || {
+            let error = |error: io::Error| match error.kind() {
+                io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
+                _ => BlobError::io(format!("reading the blob {key}"), error),
+            };
+            let mut file = std::fs::File::open(&path).map_err(error)?;
+            let metadata = file.metadata().map_err(error)?;
+            if !metadata.is_file() {
+                return Err(BlobError::NotFound(key));
             }
-            // The crate's own stream reads 8 KiB at a time, each on a blocking thread; larger pieces are far cheaper.
-            GetResultPayload::File(file, _) => {
-                let mut file = tokio::fs::File::from_std(file);
-                let error = move |error| BlobError::io(format!("reading the blob {key}"), error);
-                file.seek(io::SeekFrom::Start(range.start)).await.map_err(&error)?;
-                let part = file.take(range.end - range.start);
-                let stream = tokio_util::io::ReaderStream::with_capacity(part, BLOB_CHUNK_BYTES);
-                Ok((bytes, stream.map_err(error).boxed()))
+            let bytes = metadata.len();
+            let range = range.unwrap_or(0..bytes);
+            file.seek(io::SeekFrom::Start(range.start)).map_err(error)?;
+            let mut part = None;
+            if range.end - range.start <= BLOB_CHUNK_BYTES as u64 {
+                let mut piece = vec![0; (range.end - range.start) as usize];
+                file.read_exact(&mut piece).map_err(error)?;
+                part = Some(Bytes::from(piece));
             }
-            GetResultPayload::Stream(stream) => {
-                Ok((bytes, stream.map_err(move |error| object_error(&key, error)).boxed()))
-            }
+            Ok((key, file, bytes, range, part))
+        });
+        let (key, file, bytes, range, part) = opened.await?;
+        if let Some(part) = part {
+            return Ok((bytes, futures::stream::once(async { Ok(part) }).boxed()));
         }
+        let part = tokio::fs::File::from_std(file).take(range.end - range.start);
+        let stream = tokio_util::io::ReaderStream::with_capacity(part, BLOB_CHUNK_BYTES);
+        Ok((bytes, stream.map_err(move |error| BlobError::io(format!("reading the blob {key}"), error)).boxed()))
     }
 
     /// The whole of a small blob.

@@ -107,10 +107,11 @@ fn prepare_mesa() {
         if !set("XDG_RUNTIME_DIR") && !set("MESA_VK_DEVICE_SELECT") {
             std::env::set_var("NODEVICE_SELECT", "1");
         }
-        // llvmpipe gives each of its threads one contiguous run of workgroups: more runs than cores even out what they cost.
+        // llvmpipe gives each of its threads one contiguous run of workgroups: more runs than cores even out what they cost,
+        // and each costs a thread that is woken for every dispatch.
         if !set("LP_NUM_THREADS") {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            std::env::set_var("LP_NUM_THREADS", (cores * 4).min(16).to_string());
+            std::env::set_var("LP_NUM_THREADS", (cores * 2).min(16).to_string());
         }
     }
 }

@@ -52,7 +52,9 @@ pub(super) fn run(args: Args) -> Exit {
             return Exit::Usage;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Its threads only pass on: files, the store and the GPU have threads of their own, which need the other processors.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(format_args!("the runtime does not start: {error}"));
@@ -164,7 +166,7 @@ fn spawn_gpu(choice: &GpuChoice, context: Arc<Context>, shutdown: &CancellationT
         }
         GpuChoice::InProcess => tokio::task::spawn_blocking(move || in_process::run(&AdapterSelector::Auto, &sender)),
         GpuChoice::Auto | GpuChoice::Index(_) | GpuChoice::Name(_) => {
-            let config = SupervisorConfig::new(&choice.to_string());
+            let config = SupervisorConfig::new(&choice.to_string(), context.blobs.spool_dir());
             tokio::spawn(supervisor::supervise(config, sender, gpu_shutdown.clone()))
         }
     };

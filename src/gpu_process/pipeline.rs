@@ -41,8 +41,10 @@ struct Shared {
     adapter: AdapterReport,
     replies: Sender<Reply>,
     state: Mutex<State>,
-    /// Notified when `State::waiting` gets longer.
-    waiting: Condvar,
+    /// Notified when `State::waiting` gets longer: who takes any frames, who takes urgent ones, who puts frames together.
+    frames_waiting: Condvar,
+    urgent_waiting: Condvar,
+    assembling_waiting: Condvar,
     encodes: Sender<Encode>,
     previews: Sender<Preview>,
     saves: Sender<Save>,
@@ -90,6 +92,9 @@ enum Stage {
     Device,
     Encoding,
 }
+
+/// The class that has a loader of its own.
+const URGENT: Priority = Priority::Interactive;
 
 /// Which tasks a thread takes.
 #[derive(Clone, Copy, PartialEq)]
@@ -164,7 +169,9 @@ impl Pipeline {
             adapter,
             replies,
             state: Mutex::default(),
-            waiting: Condvar::new(),
+            frames_waiting: Condvar::new(),
+            urgent_waiting: Condvar::new(),
+            assembling_waiting: Condvar::new(),
             encodes,
             previews,
             saves,
@@ -182,7 +189,7 @@ impl Pipeline {
         }
         // One more, which large scenes of lower classes never keep busy.
         let urgent = Arc::clone(&shared);
-        spawn("loader-urgent", LOADER_STACK_BYTES, move || urgent.load_forever(Takes::Frames(Priority::Interactive)));
+        spawn("loader-urgent", LOADER_STACK_BYTES, move || urgent.load_forever(Takes::Frames(URGENT)));
         let assembler = Arc::clone(&shared);
         spawn("assembler", LOADER_STACK_BYTES, move || assembler.assemble_forever());
         shader::start(&shared, &shader_work);
@@ -210,6 +217,7 @@ impl Pipeline {
             self.shared.send_end(key, TaskEnd::Failed(internal(message, "load")));
             return;
         }
+        let (kind, priority) = (run.plan.kind, run.priority);
         let entry = Entry {
             run: Arc::new(run),
             work: self.shared.device.reserve(),
@@ -222,8 +230,16 @@ impl Pipeline {
         };
         state.tasks.insert(key, entry);
         state.waiting.push_back(key);
-        // All of them: not every loader takes every class.
-        self.shared.waiting.notify_all();
+        // A thread that works looks again before it waits, so one that waits is enough.
+        match kind {
+            TaskKind::Frames => {
+                self.shared.frames_waiting.notify_one();
+                if priority <= URGENT {
+                    self.shared.urgent_waiting.notify_one();
+                }
+            }
+            TaskKind::Assemble => self.shared.assembling_waiting.notify_one(),
+        }
     }
 
     /// Stops a task. On the device it stops at the next slice boundary; before it, at once; while it is encoded the GPU is free of
@@ -323,7 +339,12 @@ impl Shared {
                 entry.stage = if takes == Takes::Assembling { Stage::Encoding } else { Stage::Loading };
                 return (key, Arc::clone(&entry.run));
             }
-            state = self.waiting.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waiting = match takes {
+                Takes::Frames(lowest) if lowest <= URGENT => &self.urgent_waiting,
+                Takes::Frames(_) => &self.frames_waiting,
+                Takes::Assembling => &self.assembling_waiting,
+            };
+            state = waiting.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -10,7 +10,7 @@ use super::frame::{self, FrameError};
 use super::protocol::{AdapterReport, Command, Reply};
 use crate::limits::*;
 use crate::telemetry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, BufReader};
@@ -26,12 +26,19 @@ pub struct SupervisorConfig {
     pub program: Option<PathBuf>,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Where its temporary files go, so that those of a child that was killed are swept away with the rest of the folder; `None`: where
+    /// the system keeps them.
+    pub temp_dir: Option<PathBuf>,
 }
 
 impl SupervisorConfig {
     /// `kiln gpu-process` on this adapter, written as `--gpu` takes it.
-    pub fn new(adapter: &str) -> Self {
-        Self { program: None, arguments: vec!["gpu-process".into(), "--gpu".into(), adapter.into()] }
+    pub fn new(adapter: &str, temp_dir: &Path) -> Self {
+        Self {
+            program: None,
+            arguments: vec!["gpu-process".into(), "--gpu".into(), adapter.into()],
+            temp_dir: Some(temp_dir.to_owned()),
+        }
     }
 }
 
@@ -176,6 +183,10 @@ fn start(config: &SupervisorConfig) -> std::io::Result<Child> {
         .kill_on_drop(true)
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_know)));
+    if let Some(dir) = &config.temp_dir {
+        // Unix reads the first, Windows the others.
+        command.envs(["TMPDIR", "TMP", "TEMP"].map(|name| (name, dir)));
+    }
     // In a group of its own, so that a Ctrl-C at the terminal reaches only the server, which then stops the child in good order.
     #[cfg(unix)]
     command.process_group(0).arg0("kiln");

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::job::{AttachedFiles, Event, Job, JobId, JobSpec, JobState, TimeMs, nearest, parse_timestamp};
 use crate::limits::{LIST_JOBS_DEFAULT, LIST_JOBS_MAX};
-use crate::store::{Cancelled, ListFilter, NewJob, StoreError, Submitted};
+use crate::store::{Cancelled, ListFilter, NewJob, QueueMode, StoreError, Submitted};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -131,10 +131,11 @@ async fn admit(
         && job.follows.is_none()
     {
         // A worker that was idle may have claimed it already, and then there is nothing before it.
-        let ahead = app.store.ahead(job.id).await?.unwrap_or_default();
+        let (ahead, mode) = app.store.standing(job.id).await?;
+        let ahead = ahead.unwrap_or_default();
         app.pace.found(priority, ahead.tasks);
-        let estimate =
-            view::work_goes_on(app).await?.then(|| app.estimator.queued(&job.spec, ahead, app.store.now_ms()));
+        let goes_on = mode == QueueMode::Open && app.hub.gpu().ready;
+        let estimate = goes_on.then(|| app.estimator.queued(&job.spec, ahead, app.store.now_ms()));
         app.estimator.promise(job.id, &job.spec, cost_seconds, estimate.as_ref(), job.created_ms);
         quote = Some(Quote { ahead, estimate });
     }
@@ -216,7 +217,7 @@ async fn waited(
     headers: &HeaderMap,
     time_max: Duration,
 ) -> Answer {
-    let Some(ended) = wait::until_ended(app, job.id, events, time_max).await? else {
+    let Some((ended, blobs)) = wait::until_ended(app, job.id, events, time_max).await? else {
         let job = find_job(app, job.id).await?;
         let mut response = accepted(app, &job, created).await?;
         *response.status_mut() = StatusCode::ACCEPTED;
@@ -234,7 +235,7 @@ async fn waited(
     for value in headers.get_all(header::ACCEPT) {
         accept_only.append(header::ACCEPT, value.clone());
     }
-    let mut response = outputs::image_of(app, &Method::GET, &accept_only, &ended, Wish::ACCEPTED).await?;
+    let mut response = outputs::image_of(app, &Method::GET, &accept_only, &ended, &blobs, Wish::ACCEPTED).await?;
     response.headers_mut().insert(header::LOCATION, location);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -198,6 +198,14 @@ pub(crate) async fn find_job(app: &AppState, id: JobId) -> Result<Job, Problem> 
     }
 }
 
+/// The same, with the blob keys of its outputs in their order.
+pub(crate) async fn find_job_and_blobs(app: &AppState, id: JobId) -> Result<(Job, Vec<String>), Problem> {
+    match app.store.job_and_blobs(id).await? {
+        Some(found) => Ok(found),
+        None => Err(missing_job(app, id).await),
+    }
+}
+
 /// Why there is no such job: it was purged, or never was.
 pub(crate) async fn missing_job(app: &AppState, id: JobId) -> Problem {
     match app.store.purged(id).await {

@@ -4,7 +4,7 @@ use super::accept::Accept;
 use super::download::{self, Source, Thing};
 use super::extract::{JobPath, OutputPath, Query};
 use super::problem::{Kind, Problem};
-use super::{Answer, AppState, assets, find_job, job_url, json, shown, view};
+use super::{Answer, AppState, assets, find_job, find_job_and_blobs, job_url, json, shown, view};
 use crate::job::spec::Format;
 use crate::job::{Job, JobId, JobState, Output};
 use crate::limits::CONVERSION_BYTES_MAX;
@@ -33,8 +33,8 @@ pub async fn image(
 ) -> Answer {
     let wish = Wish::take(&mut query)?;
     query.end(&["format", "quality"])?;
-    let job = find_job(&app, id).await?;
-    image_of(&app, &method, &headers, &job, wish).await
+    let (job, blobs) = find_job_and_blobs(&app, id).await?;
+    image_of(&app, &method, &headers, &job, &blobs, wish).await
 }
 
 /// What a client wants its picture to be.
@@ -62,8 +62,15 @@ impl Wish {
     }
 }
 
-/// The picture of a job that was read from the store just now.
-pub async fn image_of(app: &AppState, method: &Method, headers: &HeaderMap, job: &Job, wish: Wish) -> Answer {
+/// The picture of a job that was read from the store just now, as were the blob keys of its outputs.
+pub async fn image_of(
+    app: &AppState,
+    method: &Method,
+    headers: &HeaderMap,
+    job: &Job,
+    blobs: &[String],
+    wish: Wish,
+) -> Answer {
     if !job.state.is_terminal() {
         let detail = format!("The job is {}. Wait for its events, or GET its preview.", job.state.as_str());
         return Err(Problem::new(Kind::NotFinished, detail)
@@ -71,11 +78,13 @@ pub async fn image_of(app: &AppState, method: &Method, headers: &HeaderMap, job:
             .member("state", json!(job.state))
             .retry_after(1));
     }
-    let shows = |output: &&Output| ["image/", "video/"].iter().any(|kind| output.media_type.starts_with(kind));
+    let shows =
+        |(output, _): &(&Output, &String)| ["image/", "video/"].iter().any(|kind| output.media_type.starts_with(kind));
     // Of an animation there are its frames too, and it is what was asked for.
-    let whole = job.outputs.iter().filter(shows).find(|output| output.name.starts_with("animation."));
-    let picture = whole.or_else(|| job.outputs.iter().find(shows));
-    let Some(output) = picture.filter(|_| job.state == JobState::Succeeded) else {
+    let outputs = || job.outputs.iter().zip(blobs);
+    let whole = outputs().filter(shows).find(|(output, _)| output.name.starts_with("animation."));
+    let picture = whole.or_else(|| outputs().find(shows));
+    let Some((output, blob)) = picture.filter(|_| job.state == JobState::Succeeded) else {
         return Err(Problem::of_ended(job));
     };
     let stored = output.media_type.as_str();
@@ -92,9 +101,9 @@ pub async fn image_of(app: &AppState, method: &Method, headers: &HeaderMap, job:
         }
     };
     let mut response = if wanted == stored {
-        stored_output(app, method, headers, job.id, &output.name).await?
+        stored_output(app, method, headers, output.clone(), blob.clone()).await?
     } else {
-        converted(app, method, headers, job.id, output, wanted, wish.quality).await?
+        converted(app, method, headers, (job.id, output, blob), wanted, wish.quality).await?
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
@@ -105,8 +114,7 @@ async fn converted(
     app: &AppState,
     method: &Method,
     headers: &HeaderMap,
-    id: JobId,
-    output: &Output,
+    (id, output, blob): (JobId, &Output, &str),
     wanted: &str,
     quality: u8,
 ) -> Answer {
@@ -126,8 +134,7 @@ async fn converted(
         return Err(Problem::new(Kind::NotAcceptable, detail).job(id));
     }
     let permit = Arc::clone(&app.conversions).acquire_owned().await.expect("the semaphore is never closed");
-    let (_, key) = find(app, id, &output.name).await?;
-    let original = app.blobs.read_all(&key).await.map_err(assets::blob_problem)?;
+    let original = app.blobs.read_all(blob).await.map_err(assets::blob_problem)?;
     let from = output.media_type.clone();
     let work = move || {
         let _permit = permit;
@@ -167,15 +174,15 @@ pub async fn output(
     headers: HeaderMap,
 ) -> Answer {
     query.end(&[])?;
-    stored_output(&app, &method, &headers, id, &name).await
+    let (output, blob) = find(&app, id, &name).await?;
+    stored_output(&app, &method, &headers, output, blob).await
 }
 
-async fn stored_output(app: &AppState, method: &Method, headers: &HeaderMap, id: JobId, name: &str) -> Answer {
-    let (output, key) = find(app, id, name).await?;
+async fn stored_output(app: &AppState, method: &Method, headers: &HeaderMap, output: Output, blob: String) -> Answer {
     let Output { name: file_name, media_type, bytes, sha256 } = output;
     // A job that is extended, or made again under its id, has another picture under the same name.
     let thing = Thing { media_type, bytes, sha256, file_name, immutable: false };
-    download::answer(app, method, headers, &thing, Source::Blob(key)).await
+    download::answer(app, method, headers, &thing, Source::Blob(blob)).await
 }
 
 async fn find(app: &AppState, id: JobId, name: &str) -> Result<(Output, String), Problem> {
@@ -200,9 +207,9 @@ pub async fn preview(
     headers: HeaderMap,
 ) -> Answer {
     query.end(&[])?;
-    let job = find_job(&app, id).await?;
+    let (job, blobs) = find_job_and_blobs(&app, id).await?;
     if job.state.is_terminal() {
-        return image_of(&app, &method, &headers, &job, Wish::ACCEPTED).await;
+        return image_of(&app, &method, &headers, &job, &blobs, Wish::ACCEPTED).await;
     }
     let Some((png, samples)) = app.hub.preview(id).await else {
         let detail = format!(

@@ -1,21 +1,21 @@
 //! `Prefer: wait=N`: holds an answer until its job ends. Costs a channel and a timer, never a thread.
 
 use super::problem::Problem;
-use super::{AppState, find_job};
+use super::{AppState, find_job_and_blobs};
 use crate::job::{Event, EventKind, Job, JobId};
 use crate::store::Cancelled;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// The job once it has ended; `None` after `time_max`, or when the server is told to stop. `events`: of a job that was not there when they
+/// The job once it has ended, with the blob keys of its outputs; `None` after `time_max`, or when the server is told to stop. `events`: of a job that was not there when they
 /// were subscribed to.
 pub async fn until_ended(
     app: &AppState,
     id: JobId,
     events: Option<Receiver<Event>>,
     time_max: Duration,
-) -> Result<Option<Job>, Problem> {
+) -> Result<Option<(Job, Vec<String>)>, Problem> {
     tokio::select! {
         ended = ended(app, id, events) => ended.map(Some),
         () = tokio::time::sleep(time_max) => Ok(None),
@@ -23,16 +23,16 @@ pub async fn until_ended(
     }
 }
 
-async fn ended(app: &AppState, id: JobId, events: Option<Receiver<Event>>) -> Result<Job, Problem> {
+async fn ended(app: &AppState, id: JobId, events: Option<Receiver<Event>>) -> Result<(Job, Vec<String>), Problem> {
     if let Some(events) = events {
         end_of(events).await;
     }
     loop {
         // Subscribing comes before reading, or the end may fall between the two.
         let events = app.hub.subscribe(id);
-        let job = find_job(app, id).await?;
-        if job.state.is_terminal() {
-            return Ok(job);
+        let found = find_job_and_blobs(app, id).await?;
+        if found.0.state.is_terminal() {
+            return Ok(found);
         }
         end_of(events).await;
     }

@@ -159,7 +159,7 @@ pub struct Render {
 enum Stage {
     /// Not on the device: not yet, or not now.
     Packed,
-    Resident(Box<Resident>, layout::Params),
+    Resident(Box<Resident>, Box<layout::Params>),
     Ended,
 }
 
@@ -294,7 +294,7 @@ impl Render {
         }
         self.stats.pool_paths = pool_paths;
         self.stats.gpu_bytes = resident.bytes;
-        self.stage = Stage::Resident(Box::new(resident), params);
+        self.stage = Stage::Resident(Box::new(resident), Box::new(params));
         self.stats.upload_seconds += start.elapsed().as_secs_f64();
         Ok(())
     }

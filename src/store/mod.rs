@@ -115,6 +115,8 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError>;
+    /// One job, with the blob keys of its outputs in their order.
+    async fn job_and_blobs(&self, id: JobId) -> Result<Option<(Job, Vec<String>)>, StoreError>;
     /// Newest first.
     async fn list(&self, filter: ListFilter) -> Result<Vec<Job>, StoreError>;
     /// How many tasks will be claimed before this one; 0 for the head of the queue and for anything not queued.
@@ -123,7 +125,9 @@ pub trait JobStore: Send + Sync + 'static {
     async fn ahead_of_new(&self, priority: Priority) -> Result<Ahead, StoreError>;
     /// What goes before a queued job, or before the job that it follows; `None` for anything not queued.
     async fn ahead(&self, id: JobId) -> Result<Option<Ahead>, StoreError>;
-    /// The same for a page of a list, each costing far less than one [`JobStore::ahead`]; in the order of `ids`.
+    /// The same, and whether anything is handed out at all, in one look.
+    async fn standing(&self, id: JobId) -> Result<(Option<Ahead>, QueueMode), StoreError>;
+    /// [`JobStore::ahead`] for a page of a list, each costing far less than one [`JobStore::ahead`]; in the order of `ids`.
     async fn ahead_of_all(&self, ids: &[JobId]) -> Result<Vec<Option<Ahead>>, StoreError>;
     /// Queued jobs, running jobs.
     async fn counts(&self) -> Result<(u64, u64), StoreError>;

@@ -132,6 +132,10 @@ impl JobStore for SqliteStore {
         Ok(self.readers.read(move |connection| read::job(connection, id)).await?.map(|(_, job)| job))
     }
 
+    async fn job_and_blobs(&self, id: JobId) -> Result<Option<(Job, Vec<String>)>, StoreError> {
+        self.readers.read(move |connection| read::job_and_blobs(connection, id)).await
+    }
+
     async fn list(&self, filter: ListFilter) -> Result<Vec<Job>, StoreError> {
         self.readers.read(move |connection| read::list(connection, &filter)).await
     }
@@ -146,6 +150,10 @@ impl JobStore for SqliteStore {
 
     async fn ahead(&self, id: JobId) -> Result<Option<Ahead>, StoreError> {
         self.readers.read(move |connection| order::ahead(connection, id)).await
+    }
+
+    async fn standing(&self, id: JobId) -> Result<(Option<Ahead>, QueueMode), StoreError> {
+        self.readers.read(move |connection| Ok((order::ahead(connection, id)?, order::mode(connection)?))).await
     }
 
     async fn ahead_of_all(&self, ids: &[JobId]) -> Result<Vec<Option<Ahead>>, StoreError> {

@@ -12,7 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Supervises a shell script instead of a GPU process; answers the first two deaths.
 async fn deaths_of(script: &str) -> [(DeathCause, u64); 2] {
-    let config = SupervisorConfig { program: Some("/bin/sh".into()), arguments: vec!["-c".into(), script.into()] };
+    let config = SupervisorConfig {
+        program: Some("/bin/sh".into()),
+        arguments: vec!["-c".into(), script.into()],
+        temp_dir: None,
+    };
     let (sender, mut events) = mpsc::channel(16);
     let shutdown = CancellationToken::new();
     let supervisor = tokio::spawn(supervise(config, sender, shutdown.clone()));
@@ -63,7 +67,7 @@ async fn a_child_that_gives_up_says_why_and_blames_nobody() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_a_typed_death() {
-    let config = SupervisorConfig { program: Some("/nowhere/kiln".into()), arguments: Vec::new() };
+    let config = SupervisorConfig { program: Some("/nowhere/kiln".into()), arguments: Vec::new(), temp_dir: None };
     let (sender, mut events) = mpsc::channel(16);
     let shutdown = CancellationToken::new();
     let supervisor = tokio::spawn(supervise(config, sender, shutdown.clone()));
