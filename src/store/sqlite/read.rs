@@ -216,12 +216,8 @@ pub(super) fn events(connection: &Connection, id: JobId, after: i64, limit: u32)
 }
 
 pub(super) fn job_and_blobs(connection: &Connection, id: JobId) -> Result<Option<(Job, Vec<String>)>, StoreError> {
-    let Some((seq, mut job)) = job(connection, id)? else { return Ok(None) };
-    // Again, together with their blobs: between two questions a job can be extended.
-    let rows = sql("SELECT name, media_type, bytes, sha256, blob FROM output WHERE job_seq = ?1 ORDER BY ordinal")
-        .bind(seq)
-        .all(connection)?;
-    job.outputs = rows.iter().map(output_of).collect::<Result<_, _>>()?;
+    let Some((seq, job)) = job(connection, id)? else { return Ok(None) };
+    let rows = sql("SELECT blob FROM output WHERE job_seq = ?1 ORDER BY ordinal").bind(seq).all(connection)?;
     let blobs = rows.iter().map(|row| get(row, "blob")).collect::<Result<_, _>>()?;
     Ok(Some((job, blobs)))
 }

@@ -1,6 +1,7 @@
 //! The connections that read, which WAL lets run beside the writer: a few, each used by one reading at a time, on tokio's blocking
-//! threads.
+//! threads. All statements of a reading see the same state.
 
+use super::sql::sql;
 use crate::limits::{STORE_READ_WAIT_MS, STORE_READERS_MAX};
 use crate::store::StoreError;
 use rusqlite::Connection;
@@ -44,6 +45,7 @@ impl Readers {
             // In this order, so that the connection is back before the permit is.
             let _permit = permit;
             let lent = Lent::take(idle)?;
+            let _snapshot = Snapshot::begin(&lent)?;
             work(&lent)
         });
         reading.await.map_err(|error| StoreError::Other(format!("a reading of the store died: {error}")))?
@@ -55,6 +57,25 @@ impl Readers {
         self.free.close();
         drop(all);
         self.idle.lock().expect("nothing panics while it holds the lock").clear();
+    }
+}
+
+/// A transaction that only reads. It also spares every statement after the first its own lock, and the pages that it has seen already.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    fn begin(connection: &'c Connection) -> Result<Self, StoreError> {
+        sql("BEGIN").run(connection)?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // There is nothing to be lost. Where it fails, the next `BEGIN` on this connection says so.
+        if let Err(error) = sql("ROLLBACK").run(self.0) {
+            tracing::error!(%error, "a reading of the store does not end");
+        }
     }
 }
 
