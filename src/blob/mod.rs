@@ -5,8 +5,8 @@
 //! are there already, since each new one costs as much as a file, and each with few files.
 //!
 //! Listing and deleting go through `object_store`; writing does not, because a blob must be fsynced in the spool
-//! and then moved, whoever wrote it: an upload of the front end, or the GPU process; nor does reading, which it would do in pieces. All blocking work runs on tokio's
-//! blocking threads.
+//! and then moved, whoever wrote it: an upload of the front end, or the GPU process; nor does reading, which
+//! it would do in pieces. All blocking work runs on tokio's blocking threads.
 
 pub(crate) mod durable;
 mod spool;

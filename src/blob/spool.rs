@@ -31,8 +31,8 @@ impl Drop for SpoolFile {
     }
 }
 
-/// Folders that wait to be used again, if they are empty then: to make one and to remove it costs more than all else that a small picture needs of the
-/// file system.
+/// Folders that wait to be used again, if they are empty then: to make one and to remove it costs more than all else that a small picture
+/// needs of the file system.
 pub(super) type IdleFolders = Arc<Mutex<Vec<PathBuf>>>;
 
 /// An empty folder in the spool. What is left in it when it is not [closed](SpoolFolder::close) goes at the next start.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// The job once it has ended, with the blob keys of its outputs; `None` after `time_max`, or when the server is told to stop. `events`: of a job that was not there when they
-/// were subscribed to.
+/// The job once it has ended, with the blob keys of its outputs; `None` after `time_max`, or when the server is told to stop.
+/// `events`: of a job that was not there when they were subscribed to.
 pub async fn until_ended(
     app: &AppState,
     id: JobId,

@@ -1,7 +1,8 @@
 //! The order of a render's work, as in `shaders/lib/pixels.wgsl`.
 //!
-//! The work order has a place for every pixel, tile by tile of 8×8, such that a run of places is a compact part of the picture. A render goes over the picture in passes. A pass gives every place of the work order the same number of samples, as many as there are already
-//! and at most [`PASS_SAMPLES_MAX`], so that a whole picture of every quality comes early: after 1, 2, 4, 8 and 16 samples. Within a pass a batch
+//! The work order has a place for every pixel, tile by tile of 8×8, such that a run of places is a compact part of the picture. A render goes
+//! over the picture in passes. A pass gives every place of the work order the same number of samples, as many as there are already and at
+//! most [`PASS_SAMPLES_MAX`], so that a whole picture of every quality comes early: after 1, 2, 4, 8 and 16 samples. Within a pass a batch
 //! gives some places all of the pass's samples before it goes on to the next ones: paths that start close together meet the same part of the
 //! scene, which is then in the caches. In the first pass the tiles come in an order that scatters them, so that a part of it soon shows what
 //! there will be.
